@@ -1,0 +1,189 @@
+//! The fixed 64 bytes in front and the fixed 64 bytes behind.
+//!
+//! | offset | bytes | field |
+//! |---|---|---|
+//! | 0 | 8 | magic `89 42 52 49 51 0d 0a 1a` |
+//! | 8 | 2 | major version |
+//! | 10 | 2 | minor version |
+//! | 12 | 4 | bytes of the manifest, which starts at 64 |
+//! | 16 | 8 | offset of the payload: the manifest's end, rounded up to 64 |
+//! | 24 | 8 | bytes of the payload |
+//! | 32 | 4 | CRC-32 (ISO-HDLC) of bytes 0..32 and of the manifest |
+//! | 36 | 28 | zeros |
+//!
+//! The trailer follows the payload, rounded up to 64: SHA-256 of the payload,
+//! then SHA-256 of header, manifest and the first digest.
+
+use crc::{CRC_32_ISO_HDLC, Crc, Table};
+use sha2::{Digest, Sha256};
+
+use super::BlobError;
+
+/// The first eight bytes: not text, and broken by any line-ending conversion.
+pub const MAGIC: [u8; 8] = *b"\x89BRIQ\r\n\x1a";
+
+/// Version that this code writes; a reader refuses any other major version.
+pub const MAJOR_VERSION: u16 = 1;
+
+/// Grows when something is added that older readers may ignore.
+pub const MINOR_VERSION: u16 = 0;
+
+/// Bytes of the header.
+pub const HEADER_LEN: usize = 64;
+
+/// Bytes of the trailer.
+pub const TRAILER_LEN: usize = 64;
+
+/// Payload and tensors start at multiples of this.
+pub const ALIGNMENT: u64 = 64;
+
+/// Manifests above this size are refused: no model needs one.
+pub const MAX_MANIFEST_LEN: u32 = 64 << 20;
+
+const CRC: Crc<u32, Table<1>> = Crc::<u32, Table<1>>::new(&CRC_32_ISO_HDLC);
+
+/// `offset` rounded up to a multiple of [`ALIGNMENT`], unless it overflows.
+pub const fn align(offset: u64) -> Option<u64> {
+    offset.checked_next_multiple_of(ALIGNMENT)
+}
+
+/// The header's fields.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Header {
+    /// Bytes of the manifest.
+    pub manifest_len: u32,
+    /// First byte of the payload.
+    pub payload_offset: u64,
+    /// Bytes of the payload.
+    pub payload_len: u64,
+}
+
+impl Header {
+    /// The header of a file with such a manifest and payload; `None` if sizes
+    /// overflow.
+    pub fn new(manifest_len: u32, payload_len: u64) -> Option<Self> {
+        let header = Self {
+            manifest_len,
+            payload_offset: align(HEADER_LEN as u64 + u64::from(manifest_len))?,
+            payload_len,
+        };
+        header.file_len()?;
+        Some(header)
+    }
+
+    /// First byte of the trailer.
+    pub fn trailer_offset(&self) -> Option<u64> {
+        align(self.payload_offset.checked_add(self.payload_len)?)
+    }
+
+    /// Bytes of the whole file.
+    pub fn file_len(&self) -> Option<u64> {
+        self.trailer_offset()?.checked_add(TRAILER_LEN as u64)
+    }
+
+    /// The header's bytes; the checksum covers `manifest` too.
+    pub fn encode(&self, manifest: &[u8]) -> [u8; HEADER_LEN] {
+        let mut bytes = [0; HEADER_LEN];
+        bytes[..8].copy_from_slice(&MAGIC);
+        bytes[8..10].copy_from_slice(&MAJOR_VERSION.to_le_bytes());
+        bytes[10..12].copy_from_slice(&MINOR_VERSION.to_le_bytes());
+        bytes[12..16].copy_from_slice(&self.manifest_len.to_le_bytes());
+        bytes[16..24].copy_from_slice(&self.payload_offset.to_le_bytes());
+        bytes[24..32].copy_from_slice(&self.payload_len.to_le_bytes());
+        let crc = checksum(&bytes[..32], manifest);
+        bytes[32..36].copy_from_slice(&crc.to_le_bytes());
+        bytes
+    }
+
+    /// Reads and checks the header of `file`; returns the manifest's bytes too.
+    ///
+    /// # Errors
+    /// If anything but the manifest's content or the payload is wrong.
+    pub fn decode(file: &[u8]) -> Result<(Self, &[u8]), BlobError> {
+        let got = file.len() as u64;
+        let Some((header, _)) = file.split_first_chunk::<HEADER_LEN>() else {
+            return Err(short_file(file));
+        };
+        if header[..8] != MAGIC {
+            return Err(BlobError::BadMagic);
+        }
+        let u16_at = |at: usize| u16::from_le_bytes([header[at], header[at + 1]]);
+        let u32_at = |at: usize| u32::from(u16_at(at)) | u32::from(u16_at(at + 2)) << 16;
+        let u64_at = |at: usize| u64::from(u32_at(at)) | u64::from(u32_at(at + 4)) << 32;
+        if u16_at(8) != MAJOR_VERSION {
+            return Err(BlobError::Version {
+                found: u16_at(8),
+                known: MAJOR_VERSION,
+            });
+        }
+        let manifest_len = u32_at(12);
+        if manifest_len > MAX_MANIFEST_LEN {
+            return Err(bad_field("manifest_len", u64::from(manifest_len)));
+        }
+        let payload_len = u64_at(24);
+        let expected =
+            Self::new(manifest_len, payload_len).ok_or(bad_field("payload_len", payload_len))?;
+        if u64_at(16) != expected.payload_offset {
+            return Err(bad_field("payload_offset", u64_at(16)));
+        }
+        if header[36..].iter().any(|byte| *byte != 0) {
+            return Err(bad_field("reserved", 1));
+        }
+        let needed = expected.file_len().unwrap_or(u64::MAX);
+        if got < needed {
+            return Err(BlobError::Truncated { needed, got });
+        }
+        if got > needed {
+            return Err(BlobError::TrailingBytes {
+                extra: got - needed,
+            });
+        }
+        let manifest = file
+            .get(HEADER_LEN..HEADER_LEN + manifest_len as usize)
+            .unwrap_or_default();
+        let found = checksum(&header[..32], manifest);
+        if found != u32_at(32) {
+            return Err(BlobError::ManifestChecksum {
+                found,
+                expected: u32_at(32),
+            });
+        }
+        Ok((expected, manifest))
+    }
+}
+
+/// The trailer of a file, from its header, manifest and the payload's SHA-256.
+pub fn trailer(header: &[u8; HEADER_LEN], manifest: &[u8], payload: [u8; 32]) -> [u8; TRAILER_LEN] {
+    let digest = Sha256::new()
+        .chain_update(header)
+        .chain_update(manifest)
+        .chain_update(payload)
+        .finalize();
+    let mut bytes = [0; TRAILER_LEN];
+    bytes[..32].copy_from_slice(&payload);
+    bytes[32..].copy_from_slice(&digest);
+    bytes
+}
+
+fn checksum(header: &[u8], manifest: &[u8]) -> u32 {
+    let mut digest = CRC.digest();
+    digest.update(header);
+    digest.update(manifest);
+    digest.finalize()
+}
+
+const fn bad_field(field: &'static str, found: u64) -> BlobError {
+    BlobError::Header { field, found }
+}
+
+/// A file shorter than a header: say "not a briquette" if even the start differs.
+fn short_file(file: &[u8]) -> BlobError {
+    let shared = file.len().min(MAGIC.len());
+    if file[..shared] != MAGIC[..shared] {
+        return BlobError::BadMagic;
+    }
+    BlobError::Truncated {
+        needed: (HEADER_LEN + TRAILER_LEN) as u64,
+        got: file.len() as u64,
+    }
+}

@@ -1,0 +1,151 @@
+//! What a briquette says about itself, encoded with postcard.
+
+use serde::{Deserialize, Serialize};
+
+use super::{ModelConfig, Role};
+use crate::kv::KvFormat;
+use crate::quant::NumberFormat;
+
+/// Everything but the weights. Strings and tables borrow from the file.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Manifest<'a> {
+    /// How blocks are laid out inside tensors; see [`LAYOUT_INTERLEAVED`].
+    pub layout: u8,
+    /// Dimensions and choices of the model.
+    pub config: ModelConfig,
+    /// One [`super::LayerKind`] byte a layer.
+    pub layers: &'a [u8],
+    /// Number format of the cache.
+    pub kv: KvFormat,
+    /// What the model needs at its packed context length.
+    pub memory: MemoryContract,
+    /// [`TensorRecord`]s in file order, [`TensorRecord::BYTES`] each.
+    pub tensors: &'a [u8],
+    /// Bytes of the tokenizer's section, which ends the payload; 0 without one.
+    pub tokenizer_len: u64,
+    /// Tokens that end a generation.
+    pub stop_tokens: heapless::Vec<u32, MAX_STOP_TOKENS>,
+    /// How a conversation becomes text.
+    #[serde(borrow)]
+    pub chat: Chat<'a>,
+    /// Where the file comes from.
+    #[serde(borrow)]
+    pub provenance: Provenance<'a>,
+}
+
+/// The only block layout so far: 16 rows interleaved ([`crate::quant`]).
+pub const LAYOUT_INTERLEAVED: u8 = 1;
+
+/// Stop tokens that a manifest can hold.
+pub const MAX_STOP_TOKENS: usize = 16;
+
+/// The exact bytes that a session needs, at the packed context and batch.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MemoryContract {
+    /// Tokens that the cache holds.
+    pub context: u32,
+    /// Tokens that prefill takes at a time.
+    pub batch: u32,
+    /// Bytes of working memory.
+    pub scratch_bytes: u64,
+    /// Bytes of the cache.
+    pub kv_bytes: u64,
+    /// Bytes of the payload that stay readable: flash or mapped file.
+    pub resident_bytes: u64,
+}
+
+/// How a conversation becomes text.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Chat<'a> {
+    /// The checkpoint's Jinja template, for hosts; empty without one.
+    pub template: &'a str,
+    /// The same for one user message, for devices: the text around it.
+    #[serde(borrow)]
+    pub single_turn: Option<SingleTurn<'a>>,
+}
+
+/// Text before and after one user message.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SingleTurn<'a> {
+    /// Before the message.
+    pub prefix: &'a str,
+    /// After it: the answer follows.
+    pub suffix: &'a str,
+}
+
+/// Where a briquette comes from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Provenance<'a> {
+    /// The model's name.
+    pub name: &'a str,
+    /// The architecture as the checkpoint names it.
+    pub architecture: &'a str,
+    /// The packing tool's name and version.
+    pub tool: &'a str,
+    /// The options that it was given.
+    pub options: &'a str,
+    /// SHA-256 over the checkpoint's bytes as they were read.
+    pub source_sha256: [u8; 32],
+}
+
+/// One entry of the tensor table: fixed-size little-endian fields in this
+/// order, so that entry `i` is found without reading those before it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct TensorRecord {
+    /// What the tensor is for (one byte).
+    pub role: Role,
+    /// Number format (one byte).
+    pub format: NumberFormat,
+    /// Layer, or [`TensorRecord::MODEL`] (two bytes).
+    pub layer: u16,
+    /// Number of matrices (four bytes).
+    pub count: u32,
+    /// Outputs of each (four bytes).
+    pub rows: u32,
+    /// Inputs of each (four bytes).
+    pub cols: u32,
+    /// First byte inside the payload (eight bytes).
+    pub offset: u64,
+    /// Bytes from one matrix to the next (eight bytes).
+    pub stride: u64,
+}
+
+impl TensorRecord {
+    /// Bytes of an encoded record.
+    pub const BYTES: usize = 32;
+
+    /// The layer number of the model's own tensors.
+    pub const MODEL: u16 = u16::MAX;
+
+    /// The record's bytes.
+    pub fn encode(&self) -> [u8; Self::BYTES] {
+        let mut bytes = [0; Self::BYTES];
+        bytes[0] = self.role as u8;
+        bytes[1] = self.format as u8;
+        bytes[2..4].copy_from_slice(&self.layer.to_le_bytes());
+        bytes[4..8].copy_from_slice(&self.count.to_le_bytes());
+        bytes[8..12].copy_from_slice(&self.rows.to_le_bytes());
+        bytes[12..16].copy_from_slice(&self.cols.to_le_bytes());
+        bytes[16..24].copy_from_slice(&self.offset.to_le_bytes());
+        bytes[24..32].copy_from_slice(&self.stride.to_le_bytes());
+        bytes
+    }
+
+    /// The record in `bytes`, or `None` if its role or format is unknown.
+    pub fn decode(bytes: &[u8; Self::BYTES]) -> Option<Self> {
+        let u32_at = |at: usize| {
+            u32::from_le_bytes([bytes[at], bytes[at + 1], bytes[at + 2], bytes[at + 3]])
+        };
+        let u64_at = |at: usize| u64::from(u32_at(at)) | u64::from(u32_at(at + 4)) << 32;
+        Some(Self {
+            role: *Role::from_index(bytes[0])?,
+            format: *NumberFormat::ALL.get(usize::from(bytes[1]))?,
+            layer: u16::from_le_bytes([bytes[2], bytes[3]]),
+            count: u32_at(4),
+            rows: u32_at(8),
+            cols: u32_at(12),
+            offset: u64_at(16),
+            stride: u64_at(24),
+        })
+    }
+}

@@ -1,0 +1,27 @@
+//! The briquette: one file that holds a whole model.
+//!
+//! [`Blob::open`] checks everything once; afterwards every accessor is total.
+//! `FORMAT.md` beside this crate's sources is the specification.
+
+mod check;
+mod config;
+mod error;
+mod header;
+mod layout;
+mod manifest;
+mod reader;
+mod tensor;
+
+pub use check::MAX_TOP_K;
+pub use config::{Attention, Gqa, LayerKind, Mla, ModelConfig, Moe, Router, Scoring};
+pub use error::BlobError;
+pub use header::{
+    ALIGNMENT, HEADER_LEN, Header, MAGIC, MAJOR_VERSION, MINOR_VERSION, TRAILER_LEN, align, trailer,
+};
+pub use layout::{Due, Layout, Placer, expert_bytes};
+pub use manifest::{
+    Chat, LAYOUT_INTERLEAVED, MAX_STOP_TOKENS, Manifest, MemoryContract, Provenance, SingleTurn,
+    TensorRecord,
+};
+pub use reader::{ADDRESS_ALIGNMENT, Blob, Tensor, Tensors};
+pub use tensor::{Part, Role, Shape};

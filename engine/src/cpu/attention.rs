@@ -1,0 +1,411 @@
+//! The first half of a layer: attention over the compressed cache.
+
+use crate::EngineError;
+use crate::blob::{Attention, Gqa, Mla};
+use crate::kernels::attend::{Attend, QueryPart, attend};
+use crate::kernels::{norm, rope};
+use crate::quant::{GROUP, Matrix};
+
+use super::decoder::{Decoder, Step};
+use super::heads::{join_heads, query_part, split_heads, unpack_heads};
+use super::layer::{GqaTensors, MlaTensors, QueryTensors};
+use super::linear::{add_bias, add_panel, panel_len, project, project_range, read_panel};
+use super::team::Team;
+
+impl<T: Team> Decoder<'_, T> {
+    /// Multi-head latent attention in its absorbed form (DeepSeek-V2, section
+    /// 2.1.2): queries go down to the latent, scores and sums run on the cached
+    /// latents, and the sum comes up through `W_UV`. Leaves the heads' results
+    /// in `input`.
+    pub(super) fn latent_attention(
+        &mut self,
+        layer: usize,
+        tensors: &MlaTensors<'_>,
+        step: &Step,
+    ) -> Result<(), EngineError> {
+        let Attention::Mla(mla) = self.config.attention else {
+            return Err(EngineError::MissingTensor);
+        };
+        self.cache_latents(layer, tensors, &mla, step);
+        self.latent_queries(tensors, &mla, step);
+        let nope = mla.qk_nope_head_dim as usize;
+        let latent = mla.kv_lora_rank as usize;
+        let value = mla.v_head_dim as usize;
+        let heads = self.config.num_attention_heads as usize;
+
+        // middle = q_nope of each head; input = W_UK^T q_nope of each head.
+        let head_dim = nope + mla.qk_rope_head_dim as usize;
+        split_heads(
+            self.buffers.query,
+            head_dim,
+            nope,
+            heads,
+            step.tokens,
+            &mut self.buffers.middle,
+        );
+        self.buffers.middle.quantize(self.isa);
+        self.project_heads(step.tokens, heads, nope, latent, |head| {
+            tensors.key_up.matrix(head)
+        });
+        let stride = latent.next_multiple_of(GROUP);
+        let buffers = &mut self.buffers;
+        unpack_heads(
+            buffers.panel,
+            heads,
+            latent,
+            stride,
+            step.tokens,
+            &mut buffers.input,
+        );
+        buffers.input.quantize(self.isa);
+
+        self.attend_heads(layer, step, latent);
+        let buffers = &mut self.buffers;
+        join_heads(
+            buffers.panel,
+            heads,
+            latent,
+            stride,
+            step.tokens,
+            &mut buffers.middle,
+        );
+        buffers.middle.quantize(self.isa);
+        self.project_heads(step.tokens, heads, latent, value, |head| {
+            tensors.value_up.matrix(head)
+        });
+        let buffers = &mut self.buffers;
+        unpack_heads(
+            buffers.panel,
+            heads,
+            value,
+            value,
+            step.tokens,
+            &mut buffers.input,
+        );
+        buffers.input.quantize(self.isa);
+        let used = [&tensors.key_up, &tensors.value_up];
+        for tensor in used {
+            let matrix = tensor.matrix(0).map_or(0, |matrix| matrix.bytes().len());
+            self.traffic.weights += (matrix * heads) as u64;
+        }
+        Ok(())
+    }
+
+    /// Grouped-query attention. Leaves the heads' results in `input`.
+    pub(super) fn grouped_attention(
+        &mut self,
+        layer: usize,
+        tensors: &GqaTensors<'_>,
+        step: &Step,
+    ) -> Result<(), EngineError> {
+        let Attention::Gqa(gqa) = self.config.attention else {
+            return Err(EngineError::MissingTensor);
+        };
+        let head_dim = gqa.head_dim as usize;
+        let heads = self.config.num_attention_heads as usize;
+        self.cache_keys_and_values(layer, tensors, &gqa, step);
+        self.project_rows(
+            &tensors.query,
+            tensors.query_bias,
+            step.tokens,
+            Target::Query,
+        );
+        let buffers = &mut self.buffers;
+        let half = head_dim / 2;
+        for (token, query) in rows_mut(buffers.query, heads * head_dim, step.tokens) {
+            let (cos, sin) = (&buffers.cos[token * half..], &buffers.sin[token * half..]);
+            for head in query.chunks_mut(head_dim) {
+                if !tensors.query_norm.is_empty() {
+                    let eps = self.config.rms_norm_eps;
+                    norm::rms_norm_in_place(self.isa, head, tensors.query_norm, eps);
+                }
+                rope::rotate(self.isa, head, &cos[..half], &sin[..half]);
+            }
+        }
+        split_heads(
+            buffers.query,
+            head_dim,
+            head_dim,
+            heads,
+            step.tokens,
+            &mut buffers.middle,
+        );
+        buffers.middle.quantize(self.isa);
+        self.attend_heads(layer, step, head_dim);
+        let buffers = &mut self.buffers;
+        join_heads(
+            buffers.panel,
+            heads,
+            head_dim,
+            head_dim,
+            step.tokens,
+            &mut buffers.input,
+        );
+        buffers.input.quantize(self.isa);
+        self.traffic.weights += size_of_val(tensors.query_norm) as u64;
+        Ok(())
+    }
+
+    /// `residual += output * input + bias`.
+    pub(super) fn add_output(&mut self, output: &Matrix<'_>, bias: &[f32], tokens: usize) {
+        let buffers = &mut self.buffers;
+        let inputs = buffers.input.inputs();
+        project(&self.team, self.isa, output, &inputs, buffers.panel);
+        let hidden = self.config.hidden_size as usize;
+        let panel = &mut buffers.panel[..panel_len(hidden, tokens)];
+        add_bias(bias, tokens, panel);
+        for (token, residual) in rows_mut(buffers.residual, hidden, tokens) {
+            add_panel(panel, tokens, token, 1.0, residual);
+        }
+        self.traffic.weights += (output.bytes().len() + size_of_val(bias)) as u64;
+    }
+
+    /// Computes, norms, rotates and stores the tokens' latents and keys.
+    fn cache_latents(&mut self, layer: usize, tensors: &MlaTensors<'_>, mla: &Mla, step: &Step) {
+        self.project_rows(
+            &tensors.kv_a,
+            tensors.kv_a_bias,
+            step.tokens,
+            Target::KeyValue,
+        );
+        let latent = mla.kv_lora_rank as usize;
+        let rotated = mla.qk_rope_head_dim as usize;
+        let half = rotated / 2;
+        let buffers = &mut self.buffers;
+        let (latent_segment, rotated_segment) = buffers.cache.layout().latent();
+        for (token, row) in rows_mut(buffers.key_value, latent + rotated, step.tokens) {
+            let (latent, key) = row.split_at_mut(latent);
+            norm::rms_norm_in_place(self.isa, latent, tensors.kv_a_norm, mla.latent_norm_eps);
+            let (cos, sin) = (&buffers.cos[token * half..], &buffers.sin[token * half..]);
+            rope::rotate(self.isa, key, &cos[..half], &sin[..half]);
+            let cached = buffers.cache.row_mut(layer, step.position + token);
+            latent_segment.store(latent, cached);
+            rotated_segment.store(key, cached);
+        }
+        self.traffic.weights += size_of_val(tensors.kv_a_norm) as u64;
+    }
+
+    /// Computes the queries and rotates their last part.
+    fn latent_queries(&mut self, tensors: &MlaTensors<'_>, mla: &Mla, step: &Step) {
+        match &tensors.query {
+            QueryTensors::Direct(query) => {
+                self.project_rows(query, &[], step.tokens, Target::Query);
+            }
+            QueryTensors::Compressed {
+                down,
+                down_bias,
+                norm,
+                up,
+            } => self.compressed_queries([down, up], down_bias, norm, mla, step),
+        }
+        let head_dim = self.config.head_dim() as usize;
+        let heads = self.config.num_attention_heads as usize;
+        let half = mla.qk_rope_head_dim as usize / 2;
+        let buffers = &mut self.buffers;
+        for (token, query) in rows_mut(buffers.query, heads * head_dim, step.tokens) {
+            let (cos, sin) = (&buffers.cos[token * half..], &buffers.sin[token * half..]);
+            for head in query.chunks_mut(head_dim) {
+                let (_, rotated) = head.split_at_mut(mla.qk_nope_head_dim as usize);
+                rope::rotate(self.isa, rotated, &cos[..half], &sin[..half]);
+            }
+        }
+    }
+
+    /// `query = up * rms_norm(down * input + bias)`.
+    fn compressed_queries(
+        &mut self,
+        [down, up]: [&Matrix<'_>; 2],
+        bias: &[f32],
+        weight: &[f32],
+        mla: &Mla,
+        step: &Step,
+    ) {
+        let buffers = &mut self.buffers;
+        let inputs = buffers.input.inputs();
+        project(&self.team, self.isa, down, &inputs, buffers.panel);
+        let rank = down.rows();
+        add_bias(
+            bias,
+            step.tokens,
+            &mut buffers.panel[..panel_len(rank, step.tokens)],
+        );
+        buffers.middle.reshape(step.tokens, rank);
+        for token in 0..step.tokens {
+            let (row, padding) = buffers.middle.row_mut(token).split_at_mut(rank);
+            read_panel(buffers.panel, step.tokens, token, row);
+            norm::rms_norm_in_place(self.isa, row, weight, mla.latent_norm_eps);
+            padding.fill(0.0);
+        }
+        buffers.middle.quantize(self.isa);
+        let inputs = buffers.middle.inputs();
+        project(&self.team, self.isa, up, &inputs, buffers.panel);
+        for (token, query) in rows_mut(buffers.query, up.rows(), step.tokens) {
+            read_panel(buffers.panel, step.tokens, token, query);
+        }
+        let vectors = size_of_val(bias) + size_of_val(weight);
+        self.traffic.weights += (down.bytes().len() + up.bytes().len() + vectors) as u64;
+    }
+
+    /// Computes, norms, rotates and stores the tokens' keys and values.
+    fn cache_keys_and_values(
+        &mut self,
+        layer: usize,
+        tensors: &GqaTensors<'_>,
+        gqa: &Gqa,
+        step: &Step,
+    ) {
+        let head_dim = gqa.head_dim as usize;
+        let size = gqa.num_key_value_heads as usize * head_dim;
+        self.project_rows(&tensors.key, tensors.key_bias, step.tokens, Target::Key);
+        self.project_rows(
+            &tensors.value,
+            tensors.value_bias,
+            step.tokens,
+            Target::Value,
+        );
+        let buffers = &mut self.buffers;
+        let half = head_dim / 2;
+        for (token, row) in rows_mut(buffers.key_value, 2 * size, step.tokens) {
+            let (keys, values) = row.split_at_mut(size);
+            let (cos, sin) = (&buffers.cos[token * half..], &buffers.sin[token * half..]);
+            let cached = step.position + token;
+            let heads = keys.chunks_mut(head_dim).zip(values.chunks(head_dim));
+            for (head, (key, value)) in heads.enumerate() {
+                if !tensors.key_norm.is_empty() {
+                    let eps = self.config.rms_norm_eps;
+                    norm::rms_norm_in_place(self.isa, key, tensors.key_norm, eps);
+                }
+                rope::rotate(self.isa, key, &cos[..half], &sin[..half]);
+                let (key_segment, value_segment) = buffers.cache.layout().key_value(head);
+                let row = buffers.cache.row_mut(layer, cached);
+                key_segment.store(key, row);
+                value_segment.store(value, row);
+            }
+        }
+        self.traffic.weights += size_of_val(tensors.key_norm) as u64;
+    }
+
+    /// One projection of `input`, token by token into `target`.
+    fn project_rows(&mut self, matrix: &Matrix<'_>, bias: &[f32], tokens: usize, target: Target) {
+        let buffers = &mut self.buffers;
+        let inputs = buffers.input.inputs();
+        project(&self.team, self.isa, matrix, &inputs, buffers.panel);
+        let rows = matrix.rows();
+        let panel = &mut buffers.panel[..panel_len(rows, tokens)];
+        add_bias(bias, tokens, panel);
+        let (out, stride, start) = match target {
+            Target::Query => (&mut *buffers.query, rows, 0),
+            Target::KeyValue => (&mut *buffers.key_value, rows, 0),
+            Target::Key => (&mut *buffers.key_value, 2 * rows, 0),
+            Target::Value => (&mut *buffers.key_value, 2 * rows, rows),
+        };
+        for (token, row) in rows_mut(out, stride, tokens) {
+            read_panel(panel, tokens, token, &mut row[start..start + rows]);
+        }
+        self.traffic.weights += (matrix.bytes().len() + size_of_val(bias)) as u64;
+    }
+
+    /// One small product a head: `panel[head] = matrix(head) * middle[head]`.
+    fn project_heads<'m>(
+        &mut self,
+        tokens: usize,
+        heads: usize,
+        cols: usize,
+        rows: usize,
+        matrix: impl Fn(usize) -> Option<Matrix<'m>> + Sync,
+    ) {
+        let unit = panel_len(rows, tokens);
+        let buffers = &mut self.buffers;
+        let middle = &buffers.middle;
+        let isa = self.isa;
+        let panel = &mut buffers.panel[..heads * unit];
+        self.team.for_each_range(panel, unit, |first, range| {
+            for (i, panel) in range.chunks_mut(unit).enumerate() {
+                let head = first + i;
+                if let Some(matrix) = matrix(head) {
+                    let inputs = middle.inputs_from(head * cols.next_multiple_of(GROUP));
+                    project_range(isa, &matrix, &inputs, 0, panel);
+                }
+            }
+        });
+    }
+
+    /// Each head of each token attends; results `[token, head, width]` in
+    /// `panel`. Queries: latent ones in `input` (and rotated ones in `query`),
+    /// grouped ones in `middle`.
+    fn attend_heads(&mut self, layer: usize, step: &Step, width: usize) {
+        let config = &self.config;
+        let heads = config.num_attention_heads as usize;
+        let buffers = &mut self.buffers;
+        let window = match config.sliding_window {
+            Some(window) if self.blob.layer_kind(layer).is_sliding() => window as usize,
+            _ => usize::MAX,
+        };
+        let seen = step.position + step.tokens;
+        let rows = buffers.cache.rows(layer, seen);
+        let layout = buffers.cache.layout();
+        let (input, middle, query) = (&buffers.input, &buffers.middle, &*buffers.query);
+        let isa = self.isa;
+        let panel = &mut buffers.panel[..step.tokens * heads * width];
+        self.team.for_each_range(panel, width, |first, range| {
+            for (i, out) in range.chunks_mut(width).enumerate() {
+                let (token, head) = ((first + i) / heads, (first + i) % heads);
+                let last = step.position + token;
+                let (query, value) = match config.attention {
+                    Attention::Mla(mla) => {
+                        let (latent, rotated) = layout.latent();
+                        let at = (token * heads + head) * config.head_dim() as usize;
+                        let rotated_query = &query[at + mla.qk_nope_head_dim as usize..]
+                            [..mla.qk_rope_head_dim as usize];
+                        let rotated = QueryPart {
+                            key: rotated,
+                            values: rotated_query,
+                            codes: &[],
+                            scales: &[],
+                        };
+                        ([query_part(input, latent, token, head), rotated], latent)
+                    }
+                    Attention::Gqa(gqa) => {
+                        let shared = heads / gqa.num_key_value_heads as usize;
+                        let (key, value) = layout.key_value(head / shared);
+                        let query = query_part(middle, key, token, head);
+                        ([query, query.empty()], value)
+                    }
+                };
+                let task = Attend {
+                    rows,
+                    row_bytes: layout.row_bytes,
+                    query,
+                    value,
+                    scale: config.softmax_scale,
+                    first: (last + 1).saturating_sub(window),
+                    last,
+                };
+                attend(isa, &task, out);
+            }
+        });
+        let row_bytes = layout.row_bytes as u64;
+        let first = (step.position + 1).saturating_sub(window);
+        self.traffic.kv += (seen - first + step.tokens) as u64 * row_bytes;
+    }
+}
+
+/// Where a projection's rows go.
+#[derive(Clone, Copy)]
+enum Target {
+    Query,
+    KeyValue,
+    /// First half of each row of `key_value`.
+    Key,
+    /// Second half of each row of `key_value`.
+    Value,
+}
+
+/// The first `len` rows of `stride` numbers, with their indices.
+fn rows_mut(
+    values: &mut [f32],
+    stride: usize,
+    len: usize,
+) -> impl Iterator<Item = (usize, &mut [f32])> {
+    values.chunks_mut(stride.max(1)).take(len).enumerate()
+}

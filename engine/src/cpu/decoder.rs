@@ -1,0 +1,365 @@
+//! Tokens in, logits out.
+
+use crate::EngineError;
+use crate::blob::{Blob, ModelConfig, Role};
+use crate::kernels::{Isa, norm, rope};
+use crate::kv::{Cache, RowLayout};
+use crate::model::router::Choice;
+use crate::quant::Matrix;
+
+use super::activation::Activation;
+use super::arena::Arena;
+use super::layer::{AttentionTensors, Layer};
+use super::linear::{panel_len, project, read_panel};
+use super::plan::{Plan, Sizes};
+use super::team::Team;
+
+/// Bytes of the file and of the cache that a call used.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Traffic {
+    /// Weights read, each once for a whole batch.
+    pub weights: u64,
+    /// Of these, weights of routed experts.
+    pub experts: u64,
+    /// Cached rows visible to the tokens of the call, plus the rows written.
+    pub kv: u64,
+}
+
+/// Which tokens' logits to compute.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Logits {
+    /// None: the tokens only fill the cache.
+    None,
+    /// The last token's.
+    Last,
+    /// Every token's; the plan must have room for them.
+    All,
+}
+
+/// The decoder of one model, with the memory of one session.
+#[derive(Debug)]
+pub struct Decoder<'a, T> {
+    pub(super) blob: Blob<'a>,
+    pub(super) config: ModelConfig,
+    pub(super) team: T,
+    pub(super) isa: Isa,
+    pub(super) buffers: Buffers<'a>,
+    pub(super) traffic: Traffic,
+    /// Digest of the last call's expert choices.
+    pub(super) routing: u64,
+    model: ModelTensors<'a>,
+    arena_used: u64,
+}
+
+/// The tensors that belong to no layer.
+#[derive(Debug)]
+struct ModelTensors<'a> {
+    embedding: Matrix<'a>,
+    inverse_frequencies: &'a [f32],
+    final_norm: &'a [f32],
+    head: Matrix<'a>,
+}
+
+/// All working memory.
+#[derive(Debug)]
+pub(super) struct Buffers<'a> {
+    pub(super) residual: &'a mut [f32],
+    pub(super) input: Activation<'a>,
+    pub(super) middle: Activation<'a>,
+    pub(super) query: &'a mut [f32],
+    pub(super) key_value: &'a mut [f32],
+    pub(super) cos: &'a mut [f32],
+    pub(super) sin: &'a mut [f32],
+    pub(super) panel: &'a mut [f32],
+    pub(super) second_panel: &'a mut [f32],
+    pub(super) router: &'a mut [f32],
+    pub(super) choices: &'a mut [Choice],
+    pub(super) picked: &'a mut [u32],
+    pub(super) picked_weights: &'a mut [f32],
+    pub(super) logits: &'a mut [f32],
+    pub(super) cache: Cache<'a>,
+}
+
+/// Where the tokens of one call stand.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Step {
+    /// How many tokens.
+    pub(super) tokens: usize,
+    /// Position of the first.
+    pub(super) position: usize,
+}
+
+impl<'a, T: Team> Decoder<'a, T> {
+    /// Carves `arena` for sessions of `blob`'s model.
+    ///
+    /// # Errors
+    /// If the arena is smaller than the plan or badly aligned.
+    pub fn new(
+        blob: Blob<'a>,
+        plan: &Plan,
+        arena: &'a mut [u8],
+        team: T,
+        isa: Isa,
+    ) -> Result<Self, EngineError> {
+        let config = blob.manifest().config;
+        let got = arena.len() as u64;
+        let needed = plan.arena_bytes();
+        if got < needed {
+            return Err(EngineError::NeedsMemory { needed, got });
+        }
+        let mut arena = Arena::new(arena)?;
+        let buffers = Buffers::carve(&config, plan, &mut arena)?;
+        Ok(Self {
+            model: ModelTensors::new(&blob)?,
+            blob,
+            config,
+            team,
+            isa,
+            buffers,
+            traffic: Traffic::default(),
+            routing: 0,
+            arena_used: arena.used(),
+        })
+    }
+
+    /// The model's file.
+    pub const fn blob(&self) -> &Blob<'a> {
+        &self.blob
+    }
+
+    /// Tokens that the cache holds.
+    pub const fn context(&self) -> usize {
+        self.buffers.cache.context()
+    }
+
+    /// Tokens that one call takes at most.
+    pub fn batch(&self) -> usize {
+        self.buffers.residual.len() / self.config.hidden_size as usize
+    }
+
+    /// Tokens whose logits one call can keep.
+    pub fn logits_rows(&self) -> usize {
+        self.buffers.logits.len() / panel_len(self.config.vocab_size as usize, 1)
+    }
+
+    /// Bytes of the arena in use: the high-water mark.
+    pub const fn arena_used(&self) -> u64 {
+        self.arena_used
+    }
+
+    /// What all calls so far have read.
+    pub const fn traffic(&self) -> Traffic {
+        self.traffic
+    }
+
+    /// A digest of the experts that the last call's tokens chose, in all
+    /// layers: equal digests, equal choices (but for a chance of 2^-64).
+    pub const fn routing_digest(&self) -> u64 {
+        self.routing
+    }
+
+    /// The kernels in use.
+    pub const fn isa(&self) -> Isa {
+        self.isa
+    }
+
+    /// Runs `tokens` (at most a batch) through all layers; the first stands at
+    /// `position`. Afterwards [`Self::logits`] has what was asked for.
+    ///
+    /// # Errors
+    /// If there are no tokens, one does not exist, or they do not fit.
+    pub fn forward(
+        &mut self,
+        tokens: &[u32],
+        position: usize,
+        logits: Logits,
+    ) -> Result<(), EngineError>
+    where
+        T: Clone + Send,
+    {
+        self.check(tokens, position)?;
+        let team = self.team.clone();
+        team.enter(|| self.run(tokens, position, logits))
+    }
+
+    /// The last token's logits, after a call with [`Logits::Last`].
+    pub fn logits(&self) -> &[f32] {
+        let vocab = self.config.vocab_size as usize;
+        self.buffers.logits.get(..vocab).unwrap_or_default()
+    }
+
+    /// As [`Self::logits`], to be changed by a sampler.
+    pub fn logits_mut(&mut self) -> &mut [f32] {
+        let vocab = self.config.vocab_size as usize;
+        self.buffers.logits.get_mut(..vocab).unwrap_or_default()
+    }
+
+    /// Copies the logits of token `index` of the last call, which asked for
+    /// [`Logits::All`] of `tokens` tokens.
+    pub fn read_logits(&self, tokens: usize, index: usize, out: &mut [f32]) {
+        read_panel(self.buffers.logits, tokens, index, out);
+    }
+
+    fn check(&self, tokens: &[u32], position: usize) -> Result<(), EngineError> {
+        if tokens.is_empty() || tokens.len() > self.batch() {
+            return Err(EngineError::NoTokens);
+        }
+        let needed = position as u64 + tokens.len() as u64;
+        if needed > self.context() as u64 {
+            return Err(EngineError::ContextFull {
+                context: self.context() as u32,
+                needed,
+            });
+        }
+        let vocab_size = self.config.vocab_size;
+        match tokens.iter().find(|token| **token >= vocab_size) {
+            Some(token) => Err(EngineError::UnknownToken {
+                token: *token,
+                vocab_size,
+            }),
+            None => Ok(()),
+        }
+    }
+
+    fn run(&mut self, tokens: &[u32], position: usize, logits: Logits) -> Result<(), EngineError> {
+        let step = Step {
+            tokens: tokens.len(),
+            position,
+        };
+        self.routing = 0;
+        self.embed(tokens);
+        self.compute_angles(&step);
+        for index in 0..self.config.num_hidden_layers as usize {
+            let layer = Layer::new(&self.blob, index)?;
+            self.normalize(layer.attention_norm, step.tokens);
+            match &layer.attention {
+                AttentionTensors::Mla(mla) => self.latent_attention(index, mla, &step)?,
+                AttentionTensors::Gqa(gqa) => self.grouped_attention(index, gqa, &step)?,
+            }
+            self.add_output(&layer.output, layer.output_bias, step.tokens);
+            self.normalize(layer.mlp_norm, step.tokens);
+            self.mlp(&layer.mlp, step.tokens)?;
+        }
+        match logits {
+            Logits::None => {}
+            Logits::Last => self.head(step.tokens - 1, 1),
+            Logits::All => self.head(0, step.tokens),
+        }
+        Ok(())
+    }
+
+    fn embed(&mut self, tokens: &[u32]) {
+        let embedding = &self.model.embedding;
+        let rows = self
+            .buffers
+            .residual
+            .chunks_mut(self.config.hidden_size as usize);
+        for (token, row) in tokens.iter().zip(rows) {
+            embedding.decode_row(*token as usize, row);
+        }
+        self.traffic.weights += (embedding.row_bytes() * tokens.len()) as u64;
+    }
+
+    fn compute_angles(&mut self, step: &Step) {
+        let half = self.config.rope_dim() as usize / 2;
+        let cos = self.buffers.cos.chunks_mut(half);
+        let sin = self.buffers.sin.chunks_mut(half);
+        for ((i, cos), sin) in (0..step.tokens).zip(cos).zip(sin) {
+            rope::angles(
+                (step.position + i) as u32,
+                self.model.inverse_frequencies,
+                self.config.rope_attention_factor,
+                cos,
+                sin,
+            );
+        }
+    }
+
+    /// `input = rms_norm(residual)`, quantised.
+    pub(super) fn normalize(&mut self, weight: &[f32], tokens: usize) {
+        let hidden = self.config.hidden_size as usize;
+        let input = &mut self.buffers.input;
+        input.reshape(tokens, hidden);
+        let rows = self.buffers.residual.chunks(hidden).take(tokens);
+        for (token, residual) in rows.enumerate() {
+            let (out, padding) = input.row_mut(token).split_at_mut(hidden);
+            let eps = self.config.rms_norm_eps;
+            norm::rms_norm(self.isa, residual, weight, eps, out);
+            padding.fill(0.0);
+        }
+        input.quantize(self.isa);
+        self.traffic.weights += size_of_val(weight) as u64;
+    }
+
+    /// Logits of `count` tokens from token `first` on.
+    fn head(&mut self, first: usize, count: usize) {
+        let hidden = self.config.hidden_size as usize;
+        if first > 0 {
+            let start = first * hidden;
+            self.buffers
+                .residual
+                .copy_within(start..start + count * hidden, 0);
+        }
+        self.normalize(self.model.final_norm, count);
+        let head = self.model.head;
+        self.traffic.weights += head.bytes().len() as u64;
+        project(
+            &self.team,
+            self.isa,
+            &head,
+            &self.buffers.input.inputs(),
+            self.buffers.logits,
+        );
+    }
+}
+
+impl<'a> ModelTensors<'a> {
+    fn new(blob: &Blob<'a>) -> Result<Self, EngineError> {
+        let tensors = &mut blob.model_tensors();
+        let mut take = |role| tensors.take(role);
+        let embedding = take(Role::Embedding)
+            .and_then(|tensor| tensor.matrix(0))
+            .ok_or(EngineError::MissingTensor)?;
+        let inverse_frequencies = take(Role::RopeInverseFrequency);
+        let final_norm = take(Role::FinalNorm);
+        let head = take(Role::LmHead).and_then(|tensor| tensor.matrix(0));
+        Ok(Self {
+            embedding,
+            inverse_frequencies: inverse_frequencies.map_or(&[], |tensor| tensor.vector()),
+            final_norm: final_norm.map_or(&[], |tensor| tensor.vector()),
+            head: head.unwrap_or(embedding),
+        })
+    }
+}
+
+impl<'a> Buffers<'a> {
+    fn carve(
+        config: &ModelConfig,
+        plan: &Plan,
+        arena: &mut Arena<'a>,
+    ) -> Result<Self, EngineError> {
+        let sizes: &Sizes = &plan.sizes;
+        let kv_bytes = usize::try_from(plan.kv_bytes()).map_err(|_| EngineError::PlanTooLarge)?;
+        Ok(Self {
+            residual: arena.take(sizes.residual)?,
+            input: Activation::carve(arena, sizes.input)?,
+            middle: Activation::carve(arena, sizes.middle)?,
+            query: arena.take(sizes.query)?,
+            key_value: arena.take(sizes.key_value)?,
+            cos: arena.take(sizes.angles)?,
+            sin: arena.take(sizes.angles)?,
+            panel: arena.take(sizes.panel)?,
+            second_panel: arena.take(sizes.second_panel)?,
+            router: arena.take(sizes.router)?,
+            choices: arena.take(sizes.choices)?,
+            picked: arena.take(sizes.picked)?,
+            picked_weights: arena.take(sizes.picked)?,
+            logits: arena.take(sizes.logits)?,
+            cache: Cache::new(
+                arena.take(kv_bytes)?,
+                RowLayout::new(config, plan.options.kv),
+                plan.options.context as usize,
+            ),
+        })
+    }
+}

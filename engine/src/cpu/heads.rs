@@ -1,0 +1,95 @@
+//! Moving heads between layouts: queries and results stand head by head, each
+//! padded to whole groups of 32 so that it can be quantised on its own.
+
+use crate::kernels::attend::QueryPart;
+use crate::kv::Segment;
+use crate::quant::{GROUP, LANES};
+
+use super::activation::Activation;
+use super::linear::read_panel;
+
+/// The query of one head as [`split_heads`] or [`unpack_heads`] laid it out.
+pub(super) fn query_part<'a>(
+    queries: &'a Activation<'_>,
+    key: Segment,
+    token: usize,
+    head: usize,
+) -> QueryPart<'a> {
+    let stride = key.len.next_multiple_of(GROUP);
+    let offset = head * stride;
+    let (codes, scales) = queries.codes(token, offset, stride);
+    let row = queries.row(token);
+    QueryPart {
+        key,
+        values: row.get(offset..offset + key.len).unwrap_or_default(),
+        codes,
+        scales,
+    }
+}
+
+/// Copies the first `used` of each head's `head_dim` numbers to `out`, each
+/// head padded to whole groups.
+pub(super) fn split_heads(
+    query: &[f32],
+    head_dim: usize,
+    used: usize,
+    heads: usize,
+    tokens: usize,
+    out: &mut Activation<'_>,
+) {
+    let stride = used.next_multiple_of(GROUP);
+    out.reshape(tokens, heads * stride);
+    for (token, row) in query.chunks(heads * head_dim).take(tokens).enumerate() {
+        let padded = out.row_mut(token).chunks_mut(stride);
+        for (head, padded) in row.chunks(head_dim).zip(padded) {
+            let (out, padding) = padded.split_at_mut(used);
+            out.copy_from_slice(&head[..used]);
+            padding.fill(0.0);
+        }
+    }
+}
+
+/// Copies heads' panels `[head, rows / 16, tokens, 16]` to `out`, each head
+/// taking `stride` columns.
+pub(super) fn unpack_heads(
+    panel: &[f32],
+    heads: usize,
+    rows: usize,
+    stride: usize,
+    tokens: usize,
+    out: &mut Activation<'_>,
+) {
+    out.reshape(tokens, heads * stride);
+    let unit = rows.next_multiple_of(LANES) * tokens;
+    for token in 0..tokens {
+        let (row, padding) = out.row_mut(token).split_at_mut(heads * stride);
+        padding.fill(0.0);
+        for (panel, head) in panel.chunks(unit).zip(row.chunks_mut(stride)) {
+            let (values, padding) = head.split_at_mut(rows);
+            read_panel(panel, tokens, token, values);
+            padding.fill(0.0);
+        }
+    }
+}
+
+/// Copies heads' results `[token, head, width]` to `out`, each head taking
+/// `stride` columns.
+pub(super) fn join_heads(
+    results: &[f32],
+    heads: usize,
+    width: usize,
+    stride: usize,
+    tokens: usize,
+    out: &mut Activation<'_>,
+) {
+    out.reshape(tokens, heads * stride);
+    for (token, results) in results.chunks(heads * width).take(tokens).enumerate() {
+        let (row, padding) = out.row_mut(token).split_at_mut(heads * stride);
+        padding.fill(0.0);
+        for (head, out) in results.chunks(width).zip(row.chunks_mut(stride)) {
+            let (values, padding) = out.split_at_mut(width);
+            values.copy_from_slice(head);
+            padding.fill(0.0);
+        }
+    }
+}

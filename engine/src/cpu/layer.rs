@@ -1,0 +1,211 @@
+//! One layer's tensors, taken from the table in file order.
+
+use crate::EngineError;
+use crate::blob::{Attention, Blob, ModelConfig, Role, Tensor, Tensors};
+use crate::quant::Matrix;
+
+/// All tensors of one layer.
+pub(super) struct Layer<'a> {
+    pub(super) attention_norm: &'a [f32],
+    pub(super) attention: AttentionTensors<'a>,
+    pub(super) output: Matrix<'a>,
+    pub(super) output_bias: &'a [f32],
+    pub(super) mlp_norm: &'a [f32],
+    pub(super) mlp: MlpTensors<'a>,
+}
+
+pub(super) enum AttentionTensors<'a> {
+    Mla(MlaTensors<'a>),
+    Gqa(GqaTensors<'a>),
+}
+
+pub(super) struct MlaTensors<'a> {
+    pub(super) query: QueryTensors<'a>,
+    pub(super) kv_a: Matrix<'a>,
+    pub(super) kv_a_bias: &'a [f32],
+    pub(super) kv_a_norm: &'a [f32],
+    pub(super) key_up: Tensor<'a>,
+    pub(super) value_up: Tensor<'a>,
+}
+
+/// Queries projected directly, or through a compressed form.
+pub(super) enum QueryTensors<'a> {
+    Direct(Matrix<'a>),
+    Compressed {
+        down: Matrix<'a>,
+        down_bias: &'a [f32],
+        norm: &'a [f32],
+        up: Matrix<'a>,
+    },
+}
+
+pub(super) struct GqaTensors<'a> {
+    pub(super) query: Matrix<'a>,
+    pub(super) key: Matrix<'a>,
+    pub(super) value: Matrix<'a>,
+    pub(super) query_bias: &'a [f32],
+    pub(super) key_bias: &'a [f32],
+    pub(super) value_bias: &'a [f32],
+    /// Empty without norms.
+    pub(super) query_norm: &'a [f32],
+    pub(super) key_norm: &'a [f32],
+}
+
+pub(super) enum MlpTensors<'a> {
+    Dense(Gated<'a>),
+    Experts {
+        router: Matrix<'a>,
+        router_bias: &'a [f32],
+        shared: Option<Gated<'a>>,
+        gate: Tensor<'a>,
+        up: Tensor<'a>,
+        down: Tensor<'a>,
+    },
+}
+
+/// A gated MLP; biases are empty where there are none.
+pub(super) struct Gated<'a> {
+    pub(super) gate: Matrix<'a>,
+    pub(super) up: Matrix<'a>,
+    pub(super) down: Matrix<'a>,
+    pub(super) gate_bias: &'a [f32],
+    pub(super) up_bias: &'a [f32],
+    pub(super) down_bias: &'a [f32],
+}
+
+impl<'a> Layer<'a> {
+    /// Looks the tensors of layer `index` up.
+    pub(super) fn new(blob: &Blob<'a>, index: usize) -> Result<Self, EngineError> {
+        let config = &blob.manifest().config;
+        let tensors = &mut blob.layer_tensors(index);
+        Ok(Self {
+            attention_norm: vector(tensors, Role::AttentionNorm),
+            attention: AttentionTensors::take(config, tensors)?,
+            output: matrix(tensors, Role::Output)?,
+            output_bias: vector(tensors, Role::OutputBias),
+            mlp_norm: vector(tensors, Role::MlpNorm),
+            mlp: MlpTensors::take(blob.layer_kind(index).is_moe(), tensors)?,
+        })
+    }
+}
+
+impl<'a> AttentionTensors<'a> {
+    fn take(config: &ModelConfig, tensors: &mut Tensors<'a>) -> Result<Self, EngineError> {
+        match config.attention {
+            Attention::Mla(mla) => Ok(Self::Mla(MlaTensors {
+                query: match mla.q_lora_rank {
+                    None => QueryTensors::Direct(matrix(tensors, Role::Query)?),
+                    Some(_) => QueryTensors::Compressed {
+                        down: matrix(tensors, Role::QueryA)?,
+                        down_bias: vector(tensors, Role::QueryABias),
+                        norm: vector(tensors, Role::QueryANorm),
+                        up: matrix(tensors, Role::QueryB)?,
+                    },
+                },
+                kv_a: matrix(tensors, Role::KvA)?,
+                kv_a_bias: vector(tensors, Role::KvABias),
+                kv_a_norm: vector(tensors, Role::KvANorm),
+                key_up: tensor(tensors, Role::KeyUp)?,
+                value_up: tensor(tensors, Role::ValueUp)?,
+            })),
+            Attention::Gqa(_) => Ok(Self::Gqa(GqaTensors {
+                query: matrix(tensors, Role::Query)?,
+                key: matrix(tensors, Role::Key)?,
+                value: matrix(tensors, Role::Value)?,
+                query_bias: vector(tensors, Role::QueryBias),
+                key_bias: vector(tensors, Role::KeyBias),
+                value_bias: vector(tensors, Role::ValueBias),
+                query_norm: vector(tensors, Role::QueryNorm),
+                key_norm: vector(tensors, Role::KeyNorm),
+            })),
+        }
+    }
+}
+
+impl<'a> MlpTensors<'a> {
+    fn take(is_moe: bool, tensors: &mut Tensors<'a>) -> Result<Self, EngineError> {
+        if !is_moe {
+            let dense = Gated::take(
+                tensors,
+                [Role::Gate, Role::Up, Role::Down],
+                [Role::GateBias, Role::UpBias, Role::DownBias],
+            )?;
+            return Ok(Self::Dense(dense.ok_or(EngineError::MissingTensor)?));
+        }
+        Ok(Self::Experts {
+            router: matrix(tensors, Role::Router)?,
+            router_bias: vector(tensors, Role::RouterBias),
+            shared: Gated::take(
+                tensors,
+                [Role::SharedGate, Role::SharedUp, Role::SharedDown],
+                [
+                    Role::SharedGateBias,
+                    Role::SharedUpBias,
+                    Role::SharedDownBias,
+                ],
+            )?,
+            gate: tensor(tensors, Role::ExpertGate)?,
+            up: tensor(tensors, Role::ExpertUp)?,
+            down: tensor(tensors, Role::ExpertDown)?,
+        })
+    }
+}
+
+impl<'a> Gated<'a> {
+    /// `None` if the layer has no such MLP.
+    fn take(
+        tensors: &mut Tensors<'a>,
+        weights: [Role; 3],
+        biases: [Role; 3],
+    ) -> Result<Option<Self>, EngineError> {
+        let Some(gate) = tensors.take(weights[0]) else {
+            return Ok(None);
+        };
+        Ok(Some(Self {
+            gate: gate.matrix(0).ok_or(EngineError::MissingTensor)?,
+            up: matrix(tensors, weights[1])?,
+            down: matrix(tensors, weights[2])?,
+            gate_bias: vector(tensors, biases[0]),
+            up_bias: vector(tensors, biases[1]),
+            down_bias: vector(tensors, biases[2]),
+        }))
+    }
+
+    /// One routed expert.
+    pub(super) fn expert(
+        gate: &Tensor<'a>,
+        up: &Tensor<'a>,
+        down: &Tensor<'a>,
+        expert: usize,
+    ) -> Result<Self, EngineError> {
+        let matrix = |tensor: &Tensor<'a>| tensor.matrix(expert).ok_or(EngineError::MissingTensor);
+        Ok(Self {
+            gate: matrix(gate)?,
+            up: matrix(up)?,
+            down: matrix(down)?,
+            gate_bias: &[],
+            up_bias: &[],
+            down_bias: &[],
+        })
+    }
+
+    /// Bytes of the three matrices.
+    pub(super) const fn bytes(&self) -> u64 {
+        (self.gate.bytes().len() + self.up.bytes().len() + self.down.bytes().len()) as u64
+    }
+}
+
+fn tensor<'a>(tensors: &mut Tensors<'a>, role: Role) -> Result<Tensor<'a>, EngineError> {
+    tensors.take(role).ok_or(EngineError::MissingTensor)
+}
+
+fn matrix<'a>(tensors: &mut Tensors<'a>, role: Role) -> Result<Matrix<'a>, EngineError> {
+    tensor(tensors, role)?
+        .matrix(0)
+        .ok_or(EngineError::MissingTensor)
+}
+
+/// The vector, or an empty one where the model has none.
+fn vector<'a>(tensors: &mut Tensors<'a>, role: Role) -> &'a [f32] {
+    tensors.take(role).map_or(&[], |tensor| tensor.vector())
+}

@@ -1,0 +1,107 @@
+//! Matrix products over a batch, shared by the team.
+//!
+//! Results come as **panels**: for each 16 rows of the matrix, `[tokens, 16]`
+//! numbers. So threads own contiguous memory, each weight is read once for the
+//! whole batch, and with one token a panel is the vector itself.
+
+use crate::kernels::{Inputs, Isa, linear_block_row, math};
+use crate::quant::{LANES, Matrix};
+
+use super::team::Team;
+
+/// Numbers of a panel: rows padded to 16, for each token.
+pub(super) const fn panel_len(rows: usize, tokens: usize) -> usize {
+    rows.next_multiple_of(LANES) * tokens
+}
+
+/// `panel = matrix * inputs`.
+pub(super) fn project(
+    team: &impl Team,
+    isa: Isa,
+    matrix: &Matrix<'_>,
+    inputs: &Inputs<'_>,
+    panel: &mut [f32],
+) {
+    let unit = LANES * inputs.count;
+    let len = panel_len(matrix.rows(), inputs.count).min(panel.len());
+    team.for_each_range(&mut panel[..len], unit, |first, range| {
+        project_range(isa, matrix, inputs, first, range);
+    });
+}
+
+/// `gate = silu(gate_matrix * inputs) * (up_matrix * inputs)`; `up` is scratch.
+pub(super) fn project_gated(
+    team: &impl Team,
+    isa: Isa,
+    matrices: [&Matrix<'_>; 2],
+    biases: [&[f32]; 2],
+    inputs: &Inputs<'_>,
+    [gate, up]: [&mut [f32]; 2],
+) {
+    let unit = LANES * inputs.count;
+    let len = panel_len(matrices[0].rows(), inputs.count);
+    let (gate_len, up_len) = (len.min(gate.len()), len.min(up.len()));
+    let (gate, up) = (&mut gate[..gate_len], &mut up[..up_len]);
+    team.for_each_range_of_two(gate, up, unit, |first, gate, up| {
+        project_range(isa, matrices[0], inputs, first, gate);
+        project_range(isa, matrices[1], inputs, first, up);
+        add_bias_range(biases[0], inputs.count, first, gate);
+        add_bias_range(biases[1], inputs.count, first, up);
+        math::gated(isa, gate, up);
+    });
+}
+
+/// The block rows from `first` on, as many as `range` has room for.
+pub(super) fn project_range(
+    isa: Isa,
+    matrix: &Matrix<'_>,
+    inputs: &Inputs<'_>,
+    first: usize,
+    range: &mut [f32],
+) {
+    for (i, panel) in range.chunks_mut((LANES * inputs.count).max(1)).enumerate() {
+        let blocks = matrix.block_row(first + i);
+        linear_block_row(isa, matrix.format(), blocks, inputs, panel);
+    }
+}
+
+/// Adds a bias (or nothing, if it is empty) to a panel.
+pub(super) fn add_bias(bias: &[f32], tokens: usize, panel: &mut [f32]) {
+    add_bias_range(bias, tokens, 0, panel);
+}
+
+fn add_bias_range(bias: &[f32], tokens: usize, first: usize, range: &mut [f32]) {
+    let bias = bias.get(first * LANES..).unwrap_or_default();
+    for (panel, bias) in range
+        .chunks_mut((LANES * tokens).max(1))
+        .zip(bias.chunks(LANES))
+    {
+        for row in panel.chunks_mut(LANES) {
+            for (value, bias) in row.iter_mut().zip(bias) {
+                *value += bias;
+            }
+        }
+    }
+}
+
+/// Copies one token's vector out of a panel; stops at the end of `out`.
+pub(super) fn read_panel(panel: &[f32], tokens: usize, token: usize, out: &mut [f32]) {
+    let rows = panel.chunks((LANES * tokens).max(1));
+    for (rows, out) in rows.zip(out.chunks_mut(LANES)) {
+        let row = rows.get(token * LANES..).unwrap_or_default();
+        for (out, value) in out.iter_mut().zip(row) {
+            *out = *value;
+        }
+    }
+}
+
+/// `out += weight * panel`, for one token.
+pub(super) fn add_panel(panel: &[f32], tokens: usize, token: usize, weight: f32, out: &mut [f32]) {
+    let rows = panel.chunks((LANES * tokens).max(1));
+    for (rows, out) in rows.zip(out.chunks_mut(LANES)) {
+        let row = rows.get(token * LANES..).unwrap_or_default();
+        for (out, value) in out.iter_mut().zip(row) {
+            *out += weight * value;
+        }
+    }
+}

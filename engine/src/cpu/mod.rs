@@ -1,0 +1,22 @@
+//! Executor 1: the processor, in one static arena.
+//!
+//! [`Plan`] says how many bytes, [`Decoder`] carves them once and never asks
+//! for more.
+
+mod activation;
+mod arena;
+mod attention;
+mod decoder;
+mod heads;
+mod layer;
+mod linear;
+mod mlp;
+mod plan;
+mod team;
+
+pub use arena::{ARENA_ALIGNMENT, ArenaLine};
+pub use decoder::{Decoder, Logits, Traffic};
+pub use plan::{Plan, PlanOptions};
+#[cfg(feature = "std")]
+pub use team::Threads;
+pub use team::{Serial, Team};

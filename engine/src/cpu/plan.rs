@@ -1,0 +1,261 @@
+//! How many bytes a session needs, exactly.
+
+use crate::EngineError;
+use crate::blob::{Attention, Manifest, MemoryContract, ModelConfig};
+use crate::kv::{KvFormat, RowLayout};
+use crate::model::router;
+use crate::quant::{GROUP, LANES};
+
+use super::arena::padded_bytes;
+use super::linear::panel_len;
+
+/// What a session is to hold.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PlanOptions {
+    /// Tokens that the cache holds.
+    pub context: u32,
+    /// Tokens that prefill takes at a time.
+    pub batch: u32,
+    /// Tokens of a batch whose logits are kept: 1 to generate text, `batch` to
+    /// score every token.
+    pub logits: u32,
+    /// Number format of the cache.
+    pub kv: KvFormat,
+}
+
+impl PlanOptions {
+    /// What the file was packed for.
+    pub const fn packed(manifest: &Manifest<'_>) -> Self {
+        Self {
+            context: manifest.memory.context,
+            batch: manifest.memory.batch,
+            logits: 1,
+            kv: manifest.kv,
+        }
+    }
+}
+
+/// The exact size of each buffer of a session.
+///
+/// ```text
+/// arena = scratch (grows with batch) + cache (grows with context)
+/// ```
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Plan {
+    /// What the plan is for.
+    pub options: PlanOptions,
+    pub(super) sizes: Sizes,
+    scratch_bytes: u64,
+    kv_bytes: u64,
+}
+
+/// Elements of each buffer, in the order in which they are carved.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Sizes {
+    /// Residual stream `[batch, hidden_size]`.
+    pub(super) residual: usize,
+    /// Columns of the normed input, of the attention's result.
+    pub(super) input: usize,
+    /// Columns of per-head queries, of the MLP's middle.
+    pub(super) middle: usize,
+    /// Queries `[batch, query_size]`.
+    pub(super) query: usize,
+    /// New rows for the cache, before quantisation.
+    pub(super) key_value: usize,
+    /// Cosines (and as many sines) `[batch, rope_dim / 2]`.
+    pub(super) angles: usize,
+    /// Results of a projection.
+    pub(super) panel: usize,
+    /// Results of the second projection of a gated MLP.
+    pub(super) second_panel: usize,
+    /// Router logits of one token, and scratch.
+    pub(super) router: usize,
+    /// Chosen experts `[batch, top_k]`.
+    pub(super) choices: usize,
+    /// Tokens that chose the expert at hand.
+    pub(super) picked: usize,
+    /// Logits `[logits, vocab_size]`.
+    pub(super) logits: usize,
+}
+
+impl Plan {
+    /// Plans a session of the model that `manifest` describes.
+    ///
+    /// # Errors
+    /// If context or batch is 0, or the sizes exceed the address space.
+    pub fn new(manifest: &Manifest<'_>, options: PlanOptions) -> Result<Self, EngineError> {
+        Self::for_config(&manifest.config, options)
+    }
+
+    /// As [`Self::new`], before there is a manifest. The configuration must
+    /// have passed [`ModelConfig::check`].
+    ///
+    /// # Errors
+    /// As [`Self::new`].
+    pub fn for_config(config: &ModelConfig, options: PlanOptions) -> Result<Self, EngineError> {
+        for (field, value) in [
+            ("context", options.context),
+            ("batch", options.batch),
+            ("logits", options.logits),
+        ] {
+            if value == 0 {
+                return Err(EngineError::EmptyPlan { field });
+            }
+        }
+        let layout = RowLayout::new(config, options.kv);
+        let kv_bytes = (layout.row_bytes as u64)
+            .checked_mul(u64::from(options.context))
+            .and_then(|bytes| bytes.checked_mul(u64::from(config.num_hidden_layers)))
+            .ok_or(EngineError::PlanTooLarge)?;
+        let kv_bytes = padded_bytes::<u8>(to_usize(kv_bytes)?);
+        let sizes = Sizes::new(config, &options)?;
+        let scratch_bytes = sizes.bytes();
+        let total = scratch_bytes.saturating_add(kv_bytes);
+        if total > isize::MAX as u64 {
+            return Err(EngineError::PlanTooLarge);
+        }
+        Ok(Self {
+            options,
+            sizes,
+            scratch_bytes,
+            kv_bytes,
+        })
+    }
+
+    /// Bytes of the arena: scratch and cache.
+    pub const fn arena_bytes(&self) -> u64 {
+        self.scratch_bytes + self.kv_bytes
+    }
+
+    /// Bytes of working memory.
+    pub const fn scratch_bytes(&self) -> u64 {
+        self.scratch_bytes
+    }
+
+    /// Bytes of the cache.
+    pub const fn kv_bytes(&self) -> u64 {
+        self.kv_bytes
+    }
+
+    /// The plan as a manifest records it.
+    pub const fn contract(&self, resident_bytes: u64) -> MemoryContract {
+        MemoryContract {
+            context: self.options.context,
+            batch: self.options.batch,
+            scratch_bytes: self.scratch_bytes,
+            kv_bytes: self.kv_bytes,
+            resident_bytes,
+        }
+    }
+}
+
+impl Sizes {
+    fn new(config: &ModelConfig, options: &PlanOptions) -> Result<Self, EngineError> {
+        let widths = Widths::new(config);
+        let batch = u64::from(options.batch);
+        let of_batch = |columns: u64| to_usize(columns.saturating_mul(batch));
+        let moe = config.moe.as_ref();
+        Ok(Self {
+            residual: of_batch(config.hidden_size.into())?,
+            input: of_batch(widths.input)?,
+            middle: of_batch(widths.middle)?,
+            query: of_batch(config.query_size().into())?,
+            key_value: of_batch(widths.key_value)?,
+            angles: of_batch(u64::from(config.rope_dim() / 2))?,
+            panel: of_batch(widths.panel)?,
+            second_panel: of_batch(widths.mlp)?,
+            router: moe.map_or(0, |moe| moe.num_experts as usize + router::scratch_len(moe)),
+            choices: of_batch(moe.map_or(0, |moe| u64::from(moe.top_k)))?,
+            picked: if moe.is_some() { of_batch(1)? } else { 0 },
+            logits: panel_len(config.vocab_size as usize, 1)
+                .checked_mul(options.logits as usize)
+                .ok_or(EngineError::PlanTooLarge)?,
+        })
+    }
+
+    fn bytes(&self) -> u64 {
+        let activation = |len: usize| {
+            padded_bytes::<f32>(len)
+                .saturating_add(padded_bytes::<i8>(len))
+                .saturating_add(2 * padded_bytes::<f32>(len / GROUP))
+        };
+        [
+            padded_bytes::<f32>(self.residual),
+            activation(self.input),
+            activation(self.middle),
+            padded_bytes::<f32>(self.query),
+            padded_bytes::<f32>(self.key_value),
+            2 * padded_bytes::<f32>(self.angles),
+            padded_bytes::<f32>(self.panel),
+            padded_bytes::<f32>(self.second_panel),
+            padded_bytes::<f32>(self.router),
+            padded_bytes::<router::Choice>(self.choices),
+            padded_bytes::<u32>(self.picked),
+            padded_bytes::<f32>(self.picked),
+            padded_bytes::<f32>(self.logits),
+        ]
+        .iter()
+        .fold(0, |sum, bytes| sum.saturating_add(*bytes))
+    }
+}
+
+/// Columns a token of the buffers that several tensors share.
+struct Widths {
+    input: u64,
+    middle: u64,
+    key_value: u64,
+    panel: u64,
+    mlp: u64,
+}
+
+impl Widths {
+    fn new(config: &ModelConfig) -> Self {
+        let heads = u64::from(config.num_attention_heads);
+        let rows = |n: u32| u64::from(n.next_multiple_of(LANES as u32));
+        let cols = |n: u32| u64::from(n.next_multiple_of(GROUP as u32));
+        let moe_width = config
+            .moe
+            .map_or(0, |moe| moe.expert_size.max(moe.shared_size));
+        let mlp = config.intermediate_size.max(moe_width);
+        let experts = config.moe.map_or(0, |moe| moe.num_experts);
+
+        let mut input = cols(config.hidden_size).max(cols(config.attention_output_size()));
+        let mut middle = cols(mlp);
+        let mut panel = rows(config.hidden_size)
+            .max(rows(config.query_size()))
+            .max(rows(mlp))
+            .max(rows(experts));
+        let key_value;
+        match config.attention {
+            Attention::Mla(mla) => {
+                input = input.max(heads * cols(mla.kv_lora_rank));
+                middle = middle
+                    .max(cols(mla.q_lora_rank.unwrap_or(0)))
+                    .max(heads * cols(mla.qk_nope_head_dim))
+                    .max(heads * cols(mla.kv_lora_rank));
+                panel = panel
+                    .max(rows(mla.q_lora_rank.unwrap_or(0)))
+                    .max(rows(mla.kv_lora_rank + mla.qk_rope_head_dim))
+                    .max(heads * rows(mla.kv_lora_rank))
+                    .max(heads * rows(mla.v_head_dim));
+                key_value = u64::from(mla.kv_lora_rank + mla.qk_rope_head_dim);
+            }
+            Attention::Gqa(gqa) => {
+                middle = middle.max(heads * cols(gqa.head_dim));
+                key_value = 2 * u64::from(gqa.num_key_value_heads * gqa.head_dim);
+                panel = panel.max(rows(gqa.num_key_value_heads * gqa.head_dim));
+            }
+        }
+        Self {
+            input,
+            middle,
+            key_value,
+            panel,
+            mlp: rows(mlp),
+        }
+    }
+}
+
+fn to_usize(value: u64) -> Result<usize, EngineError> {
+    usize::try_from(value).map_err(|_| EngineError::PlanTooLarge)
+}

@@ -1,0 +1,57 @@
+//! What can go wrong while running a model.
+
+use crate::blob::BlobError;
+
+/// Why the engine refused or stopped.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum EngineError {
+    /// The bytes are not a usable briquette.
+    #[error(transparent)]
+    Blob(#[from] BlobError),
+    /// The arena is too small.
+    #[error("the arena has {got} bytes, the plan needs {needed}")]
+    NeedsMemory {
+        /// Bytes that the plan needs.
+        needed: u64,
+        /// Bytes handed in.
+        got: u64,
+    },
+    /// The arena starts at an unsuitable address.
+    #[error("the arena's address is not a multiple of {needed}")]
+    MisalignedArena {
+        /// The alignment that is needed.
+        needed: usize,
+    },
+    /// A plan for nothing.
+    #[error("`{field}` must be at least 1")]
+    EmptyPlan {
+        /// Context or batch.
+        field: &'static str,
+    },
+    /// The plan does not fit the target's address space.
+    #[error("the plan needs more bytes than this target can address")]
+    PlanTooLarge,
+    /// The cache has no room for more tokens.
+    #[error("the context is full: {context} tokens fit, {needed} are needed")]
+    ContextFull {
+        /// Tokens that fit.
+        context: u32,
+        /// Tokens that would have to fit.
+        needed: u64,
+    },
+    /// A token that the model does not know.
+    #[error("token {token} does not exist: the vocabulary has {vocab_size}")]
+    UnknownToken {
+        /// The token.
+        token: u32,
+        /// Tokens that exist.
+        vocab_size: u32,
+    },
+    /// Nothing to work on.
+    #[error("no tokens were given")]
+    NoTokens,
+    /// A tensor that opening the file promised is not there.
+    #[error("a tensor of the model cannot be read")]
+    MissingTensor,
+}

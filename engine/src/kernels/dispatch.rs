@@ -1,0 +1,41 @@
+//! One body, compiled once for each instruction set.
+
+/// Defines a function whose first argument is the [`super::Isa`]. The body is
+/// ordinary Rust over fixed-size lanes; each copy lets the compiler use wider
+/// registers, and since Rust never contracts or re-associates floating point,
+/// all copies give the same bits.
+macro_rules! for_each_isa {
+    ($(#[$doc:meta])* pub fn $name:ident($($arg:ident: $type:ty),* $(,)?) $(-> $ret:ty)? $body:block) => {
+        $(#[$doc])*
+        #[inline]
+        pub fn $name(isa: $crate::kernels::Isa, $($arg: $type),*) $(-> $ret)? {
+            #[inline(always)]
+            fn body($($arg: $type),*) $(-> $ret)? $body
+
+            #[cfg(target_arch = "x86_64")]
+            #[target_feature(enable = "avx2,f16c")]
+            fn avx2($($arg: $type),*) $(-> $ret)? {
+                body($($arg),*)
+            }
+
+            #[cfg(target_arch = "x86_64")]
+            #[target_feature(enable = "avx2,f16c,avx512f,avx512bw")]
+            fn avx512($($arg: $type),*) $(-> $ret)? {
+                body($($arg),*)
+            }
+
+            match isa.0 {
+                $crate::kernels::isa::Kind::Portable => body($($arg),*),
+                // SAFETY: an `Isa` of this kind exists only if detection found
+                // these features on this processor.
+                #[cfg(target_arch = "x86_64")]
+                $crate::kernels::isa::Kind::Avx2 => unsafe { avx2($($arg),*) },
+                // SAFETY: as above.
+                #[cfg(target_arch = "x86_64")]
+                $crate::kernels::isa::Kind::Avx512Vnni => unsafe { avx512($($arg),*) },
+            }
+        }
+    };
+}
+
+pub(crate) use for_each_isa;

@@ -1,0 +1,81 @@
+//! Which instruction set the kernels use.
+
+/// An instruction set that this processor has: the proof that kernels may use
+/// it, since only detection makes one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Isa(pub(super) Kind);
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Kind {
+    Portable,
+    #[cfg(target_arch = "x86_64")]
+    Avx2,
+    #[cfg(target_arch = "x86_64")]
+    Avx512Vnni,
+}
+
+impl Isa {
+    /// Plain Rust, on every target.
+    pub const PORTABLE: Self = Self(Kind::Portable);
+
+    /// The widest instruction set of this processor.
+    pub fn detect() -> Self {
+        let mut best = Self::PORTABLE;
+        for isa in Self::available() {
+            best = isa;
+        }
+        best
+    }
+
+    /// All instruction sets of this processor, narrowest first.
+    pub fn available() -> impl Iterator<Item = Self> {
+        let mut found: heapless::Vec<Self, 3> = heapless::Vec::new();
+        // Capacity 3 holds every kind, so pushing cannot fail.
+        let _ = found.push(Self::PORTABLE);
+        #[cfg(target_arch = "x86_64")]
+        {
+            if has_avx2() {
+                let _ = found.push(Self(Kind::Avx2));
+            }
+            if has_avx2() && has_avx512_vnni() {
+                let _ = found.push(Self(Kind::Avx512Vnni));
+            }
+        }
+        found.into_iter()
+    }
+
+    /// The name that people type and see.
+    pub const fn name(self) -> &'static str {
+        match self.0 {
+            Kind::Portable => "portable",
+            #[cfg(target_arch = "x86_64")]
+            Kind::Avx2 => "avx2",
+            #[cfg(target_arch = "x86_64")]
+            Kind::Avx512Vnni => "avx512-vnni",
+        }
+    }
+}
+
+/// Asks the processor, or without `std` what the program was compiled for.
+#[cfg(target_arch = "x86_64")]
+fn has_avx2() -> bool {
+    #[cfg(feature = "std")]
+    return std::is_x86_feature_detected!("avx2") && std::is_x86_feature_detected!("f16c");
+    #[cfg(not(feature = "std"))]
+    return cfg!(all(target_feature = "avx2", target_feature = "f16c"));
+}
+
+/// As [`has_avx2`].
+#[cfg(target_arch = "x86_64")]
+fn has_avx512_vnni() -> bool {
+    #[cfg(feature = "std")]
+    return std::is_x86_feature_detected!("avx512f")
+        && std::is_x86_feature_detected!("avx512bw")
+        && std::is_x86_feature_detected!("avx512vnni");
+    #[cfg(not(feature = "std"))]
+    return cfg!(all(
+        target_feature = "avx512f",
+        target_feature = "avx512bw",
+        target_feature = "avx512vnni"
+    ));
+}

@@ -1,0 +1,122 @@
+//! Elementary functions with the same bits everywhere.
+//!
+//! Sine, cosine and square root come from `libm`. The exponential is our own,
+//! without branches, so that compilers can work on many numbers at a time.
+
+use super::dispatch::for_each_isa;
+
+/// `e^x`, within 2 units in the last place for `-87 < x < 88`.
+///
+/// Below that range the result is 0, above it the largest power of two times
+/// something: never infinite, never NaN unless `x` is.
+///
+/// Cody and Waite's reduction `x = n ln 2 + r`, then a polynomial of degree 6
+/// in `r` (Cephes `expf`), then `n` goes into the exponent's bits.
+#[inline(always)]
+pub fn exp(x: f32) -> f32 {
+    const LOG2_E: f32 = core::f32::consts::LOG2_E;
+    /// ln 2 in two parts; products of the first with `n` are exact.
+    const LN2_HIGH: f32 = 0.693_359_4;
+    const LN2_LOW: f32 = -2.121_944_4e-4;
+    /// Adding and subtracting this rounds to the nearest integer.
+    const ROUND: f32 = 12_582_912.0;
+
+    let clamped = if x > 88.0 { 88.0 } else { x };
+    let clamped = if clamped < -87.0 { -87.0 } else { clamped };
+    let n = (clamped * LOG2_E + ROUND) - ROUND;
+    let r = clamped - n * LN2_HIGH;
+    let r = r - n * LN2_LOW;
+    let mut p = 1.987_569_1e-4;
+    p = p * r + 1.398_199_9e-3;
+    p = p * r + 8.333_452e-3;
+    p = p * r + 4.166_579_6e-2;
+    p = p * r + 1.666_666_5e-1;
+    p = p * r + 5.000_000_3e-1;
+    p = p * (r * r) + r + 1.0;
+    let power = f32::from_bits(((n as i32 + 127) << 23).cast_unsigned());
+    let result = p * power;
+    if x < -87.0 { 0.0 } else { result }
+}
+
+/// `x / (1 + e^-x)` (Elfwing et al. 2017).
+#[inline(always)]
+pub fn silu(x: f32) -> f32 {
+    x / (1.0 + exp(-x))
+}
+
+/// `1 / (1 + e^-x)`.
+#[inline(always)]
+pub fn sigmoid(x: f32) -> f32 {
+    1.0 / (1.0 + exp(-x))
+}
+
+for_each_isa! {
+    /// `gate[i] = silu(gate[i]) * up[i]`: the gated MLP's middle (Shazeer 2020).
+    pub fn gated(gate: &mut [f32], up: &[f32]) {
+        for (gate, up) in gate.iter_mut().zip(up) {
+            *gate = silu(*gate) * up;
+        }
+    }
+}
+
+/// Softmax in place, in `f32`. Rows of -inf or NaN stay what they are.
+pub fn softmax(values: &mut [f32]) {
+    let max = values.iter().fold(f32::NEG_INFINITY, |max, v| max.max(*v));
+    for value in values.iter_mut() {
+        *value = exp(*value - max);
+    }
+    let sum = super::reduce::sum(values);
+    for value in values.iter_mut() {
+        *value /= sum;
+    }
+}
+
+/// A finite `f16` widened exactly, without branches.
+#[inline(always)]
+pub fn widen_f16(bits: u16) -> f32 {
+    /// 2^112: the difference of the exponents' biases.
+    const REBIAS: f32 = f32::from_bits((127 + 112) << 23);
+    let magnitude = f32::from_bits(u32::from(bits & 0x7fff) << 13) * REBIAS;
+    f32::from_bits(magnitude.to_bits() | u32::from(bits & 0x8000) << 16)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn exp_agrees_with_libm() {
+        let mut x = -87.0_f32;
+        while x < 88.0 {
+            let expected = libm::exp(f64::from(x));
+            let error = (f64::from(exp(x)) - expected).abs() / expected;
+            assert!(error < 2.4e-7, "exp({x}): relative error {error}");
+            x += 0.003_7;
+        }
+        assert_eq!(exp(0.0), 1.0);
+        assert_eq!(exp(f32::NEG_INFINITY), 0.0);
+        assert_eq!(exp(-100.0), 0.0);
+        assert!(exp(1000.0).is_finite());
+        assert!(exp(f32::NAN).is_nan());
+    }
+
+    #[test]
+    fn halves_widen_exactly() {
+        for bits in 0..=u16::MAX {
+            let half = half::f16::from_bits(bits);
+            if half.is_finite() {
+                assert_eq!(widen_f16(bits).to_bits(), half.to_f32().to_bits());
+            }
+        }
+    }
+
+    #[test]
+    fn softmax_sums_to_one() {
+        let mut values = [1.0, 2.0, 3.0, -50.0];
+        softmax(&mut values);
+        let expected = [0.090_030_57, 0.244_728_48, 0.665_240_94, 0.0];
+        for (value, expected) in values.iter().zip(expected) {
+            assert!(libm::fabsf(value - expected) < 1e-6);
+        }
+    }
+}

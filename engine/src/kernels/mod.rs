@@ -1,0 +1,31 @@
+//! The arithmetic, with the same bits on every CPU.
+//!
+//! Three rules make that so:
+//! - inside a group of 32 columns, products of weight and activation codes are
+//!   summed exactly, in `i32`;
+//! - a row's groups are added in ascending order, multiplication and addition
+//!   apart: nothing is contracted or re-associated;
+//! - sums over `f32` vectors use 16 virtual lanes and one fixed tree.
+//!
+//! So a wider instruction set changes how many rows are worked on at a time,
+//! never the order within one. [`portable`] is the reference; each instruction
+//! set has one file, tested against it bit for bit.
+
+pub mod attend;
+mod dispatch;
+mod isa;
+mod linear;
+pub mod math;
+pub mod norm;
+pub mod portable;
+pub mod quantize;
+pub mod reduce;
+pub mod rope;
+
+#[cfg(target_arch = "x86_64")]
+mod avx2;
+#[cfg(target_arch = "x86_64")]
+mod avx512;
+
+pub use isa::Isa;
+pub use linear::{Inputs, linear_block_row};

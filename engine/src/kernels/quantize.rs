@@ -1,0 +1,83 @@
+//! Activations to eight-bit codes: one scale for 32 numbers.
+
+use super::dispatch::for_each_isa;
+use crate::quant::GROUP;
+
+for_each_isa! {
+    /// Quantises whole groups of 32: `codes[i] = round(x[i] / scale)`, where
+    /// `scale` is a 127th of the group's largest magnitude; `sums` gets each
+    /// group's sum of codes.
+    ///
+    /// `x` and `codes` have the same length, a multiple of 32; `scales` and
+    /// `sums` a 32nd of it. Longer parts of either are left alone.
+    pub fn quantize(x: &[f32], codes: &mut [i8], scales: &mut [f32], sums: &mut [i32]) {
+        let groups = x.as_chunks::<GROUP>().0.iter();
+        let codes = codes.as_chunks_mut::<GROUP>().0.iter_mut();
+        for (((x, codes), scale), sum) in groups.zip(codes).zip(scales).zip(sums) {
+            (*scale, *sum) = quantize_group(x, codes);
+        }
+    }
+}
+
+/// Quantises one group; returns its scale and its sum of codes.
+#[inline(always)]
+pub fn quantize_group(x: &[f32; GROUP], codes: &mut [i8; GROUP]) -> (f32, i32) {
+    /// Adding this to a small number leaves it, rounded to the nearest
+    /// integer (ties to even), in the low bits.
+    const ROUND: f32 = 12_582_912.0;
+    /// Below this a group counts as zero; its inverse would not be finite.
+    const SMALLEST: f32 = 1e-30;
+    // A maximum does not depend on the order, so lanes may be combined freely.
+    let mut lanes = [0.0_f32; 8];
+    for chunk in x.as_chunks::<8>().0 {
+        for (lane, v) in lanes.iter_mut().zip(chunk) {
+            let magnitude = f32::from_bits(v.to_bits() & 0x7fff_ffff);
+            *lane = if magnitude > *lane { magnitude } else { *lane };
+        }
+    }
+    let largest = lanes
+        .iter()
+        .fold(0.0_f32, |max, v| if *v > max { *v } else { max });
+    let (scale, inverse) = if largest > SMALLEST {
+        (largest / 127.0, 127.0 / largest)
+    } else {
+        (0.0, 0.0)
+    };
+    let mut sum = 0;
+    for (code, v) in codes.iter_mut().zip(x) {
+        let rounded = (v * inverse + ROUND).to_bits() as i32 - ROUND.to_bits() as i32;
+        *code = rounded as i8;
+        sum += i32::from(rounded as i8);
+    }
+    (scale, sum)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::kernels::Isa;
+
+    #[test]
+    fn codes_are_rounded_to_the_nearest() {
+        let x: [f32; GROUP] = core::array::from_fn(|i| (i as f32 - 12.3) * 0.7);
+        for isa in Isa::available() {
+            let (mut codes, mut scale, mut sum) = ([0; GROUP], [0.0], [0]);
+            quantize(isa, &x, &mut codes, &mut scale, &mut sum);
+            assert_eq!(scale[0], x[31] / 127.0);
+            for (code, v) in codes.iter().zip(x) {
+                let expected = libm::rint(f64::from(v) / f64::from(scale[0]));
+                assert_eq!(f64::from(*code), expected);
+            }
+            assert_eq!(sum[0], codes.iter().map(|c| i32::from(*c)).sum::<i32>());
+        }
+    }
+
+    #[test]
+    fn zeros_and_tiny_numbers_are_no_trouble() {
+        for value in [0.0, 1e-40, -1e-45, f32::MIN_POSITIVE] {
+            let mut codes = [1; GROUP];
+            let (scale, _) = quantize_group(&[value; GROUP], &mut codes);
+            assert!(scale.is_finite());
+        }
+    }
+}

@@ -1,0 +1,106 @@
+//! The cache's memory: layers × context × rows.
+
+use half::f16;
+
+use super::{RowLayout, Segment, SegmentFormat};
+use crate::kernels::quantize::quantize_group;
+use crate::quant::GROUP;
+
+/// One row a token a layer, in memory that the caller gave.
+#[derive(Debug)]
+pub struct Cache<'a> {
+    bytes: &'a mut [u8],
+    layout: RowLayout,
+    context: usize,
+}
+
+impl<'a> Cache<'a> {
+    /// A cache of `context` rows a layer over `bytes`.
+    pub const fn new(bytes: &'a mut [u8], layout: RowLayout, context: usize) -> Self {
+        Self {
+            bytes,
+            layout,
+            context,
+        }
+    }
+
+    /// Where a row's segments lie.
+    pub const fn layout(&self) -> &RowLayout {
+        &self.layout
+    }
+
+    /// Tokens that fit.
+    pub const fn context(&self) -> usize {
+        self.context
+    }
+
+    /// The first `count` rows of layer `layer`; empty if there are not so many.
+    pub fn rows(&self, layer: usize, count: usize) -> &[u8] {
+        let start = layer * self.context * self.layout.row_bytes;
+        self.bytes
+            .get(start..start + count.min(self.context) * self.layout.row_bytes)
+            .unwrap_or_default()
+    }
+
+    /// The row of the token at `position`; empty past the end.
+    pub fn row_mut(&mut self, layer: usize, position: usize) -> &mut [u8] {
+        let row_bytes = self.layout.row_bytes;
+        let start = (layer * self.context + position) * row_bytes;
+        if position >= self.context {
+            return &mut [];
+        }
+        self.bytes
+            .get_mut(start..start + row_bytes)
+            .unwrap_or_default()
+    }
+}
+
+impl Segment {
+    /// Stores `values` in the segment's place in `row`. A row that is too
+    /// short is left alone.
+    pub fn store(&self, values: &[f32], row: &mut [u8]) {
+        let Some(bytes) = row.get_mut(self.offset..self.offset + self.bytes()) else {
+            return;
+        };
+        match self.format {
+            SegmentFormat::F32 => {
+                for (bytes, value) in bytes.as_chunks_mut().0.iter_mut().zip(values) {
+                    *bytes = value.to_le_bytes();
+                }
+            }
+            SegmentFormat::F16 => {
+                for (bytes, value) in bytes.as_chunks_mut().0.iter_mut().zip(values) {
+                    *bytes = to_f16(*value).to_le_bytes();
+                }
+            }
+            SegmentFormat::Q8 => {
+                let (codes, scales) = bytes.split_at_mut(self.len.next_multiple_of(GROUP));
+                let codes = codes.as_chunks_mut::<GROUP>().0;
+                let scales = scales.as_chunks_mut().0;
+                let groups = values.chunks(GROUP);
+                for ((codes, scale), group) in codes.iter_mut().zip(scales).zip(groups) {
+                    *scale = store_group(group, codes).to_le_bytes();
+                }
+            }
+        }
+    }
+}
+
+/// Quantises up to 32 numbers; returns their scale.
+fn store_group(values: &[f32], codes: &mut [u8; GROUP]) -> f16 {
+    let mut group = [0.0; GROUP];
+    for (group, value) in group.iter_mut().zip(values) {
+        *group = *value;
+    }
+    let mut signed = [0; GROUP];
+    let (scale, _) = quantize_group(&group, &mut signed);
+    *codes = signed.map(i8::cast_unsigned);
+    to_f16(scale)
+}
+
+/// The nearest finite `f16`.
+fn to_f16(value: f32) -> f16 {
+    /// The largest finite `f16`.
+    const MAX: f32 = 65504.0;
+    f16::from_f32(value.clamp(-MAX, MAX))
+}

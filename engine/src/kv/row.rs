@@ -1,0 +1,167 @@
+//! The bytes of one cached row.
+//!
+//! - Latent attention caches `[latent | rotated key]`: `kv_lora_rank +
+//!   qk_rope_head_dim` numbers, whatever the number of heads. In `q8` the
+//!   rotated key is kept as `f16`: it is short and scores depend on it most.
+//! - Grouped-query attention caches `[key | value]` for each key/value head.
+//!
+//! A `q8` segment is all codes (padded to whole groups of 32), then one `f16`
+//! scale a group. Rows follow each other without padding.
+
+use serde::{Deserialize, Serialize};
+
+use crate::blob::{Attention, ModelConfig};
+use crate::quant::GROUP;
+
+/// Number format of the cache.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[repr(u8)]
+pub enum KvFormat {
+    /// 32-bit floating point: for comparing with a reference.
+    F32,
+    /// 16-bit floating point.
+    F16,
+    /// 8-bit codes, one `f16` scale for 32 numbers.
+    Q8,
+}
+
+impl KvFormat {
+    /// The name that people type and see.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::F32 => "f32",
+            Self::F16 => "f16",
+            Self::Q8 => "q8",
+        }
+    }
+
+    const fn segment(self) -> SegmentFormat {
+        match self {
+            Self::F32 => SegmentFormat::F32,
+            Self::F16 => SegmentFormat::F16,
+            Self::Q8 => SegmentFormat::Q8,
+        }
+    }
+
+    const fn rotated_segment(self) -> SegmentFormat {
+        match self {
+            Self::F32 => SegmentFormat::F32,
+            Self::F16 | Self::Q8 => SegmentFormat::F16,
+        }
+    }
+}
+
+/// How the numbers of one segment are stored.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SegmentFormat {
+    /// Plain `f32`.
+    F32,
+    /// Plain `f16`.
+    F16,
+    /// Codes, then scales.
+    Q8,
+}
+
+/// A run of numbers inside a cached row.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Segment {
+    /// How they are stored.
+    pub format: SegmentFormat,
+    /// First byte inside the row.
+    pub offset: usize,
+    /// How many numbers.
+    pub len: usize,
+}
+
+impl Segment {
+    /// Bytes of the segment.
+    pub const fn bytes(&self) -> usize {
+        match self.format {
+            SegmentFormat::F32 => self.len * 4,
+            SegmentFormat::F16 => self.len * 2,
+            SegmentFormat::Q8 => self.len.div_ceil(GROUP) * (GROUP + 2),
+        }
+    }
+
+    const fn end(&self) -> usize {
+        self.offset + self.bytes()
+    }
+}
+
+/// Where the segments of a row lie.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct RowLayout {
+    /// Bytes of a row.
+    pub row_bytes: usize,
+    /// The latent (MLA) or the first head's key (GQA).
+    first: Segment,
+    /// The rotated key (MLA) or the first head's value (GQA).
+    second: Segment,
+    /// Bytes from one key/value head to the next; 0 for MLA.
+    head_stride: usize,
+}
+
+impl RowLayout {
+    /// The layout of a model's cached rows in `format`.
+    pub const fn new(config: &ModelConfig, format: KvFormat) -> Self {
+        match config.attention {
+            Attention::Mla(mla) => {
+                let first = Segment {
+                    format: format.segment(),
+                    offset: 0,
+                    len: mla.kv_lora_rank as usize,
+                };
+                let second = Segment {
+                    format: format.rotated_segment(),
+                    offset: first.end(),
+                    len: mla.qk_rope_head_dim as usize,
+                };
+                Self {
+                    row_bytes: second.end(),
+                    first,
+                    second,
+                    head_stride: 0,
+                }
+            }
+            Attention::Gqa(gqa) => {
+                let first = Segment {
+                    format: format.segment(),
+                    offset: 0,
+                    len: gqa.head_dim as usize,
+                };
+                let second = Segment {
+                    offset: first.end(),
+                    ..first
+                };
+                let head_stride = second.end();
+                Self {
+                    row_bytes: head_stride * gqa.num_key_value_heads as usize,
+                    first,
+                    second,
+                    head_stride,
+                }
+            }
+        }
+    }
+
+    /// The latent and the rotated key (MLA).
+    pub const fn latent(&self) -> (Segment, Segment) {
+        (self.first, self.second)
+    }
+
+    /// Key and value of key/value head `head` (GQA).
+    pub const fn key_value(&self, head: usize) -> (Segment, Segment) {
+        let shift = head * self.head_stride;
+        let (key, value) = (self.first, self.second);
+        (
+            Segment {
+                offset: key.offset + shift,
+                ..key
+            },
+            Segment {
+                offset: value.offset + shift,
+                ..value
+            },
+        )
+    }
+}

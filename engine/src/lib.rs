@@ -1,0 +1,18 @@
+//! Runs DeepSeek-style language models from one `.briq` file in static memory.
+#![no_std]
+
+#[cfg(feature = "std")]
+extern crate std;
+
+pub mod blob;
+pub mod cpu;
+mod error;
+pub mod kernels;
+pub mod kv;
+pub mod model;
+pub mod quant;
+mod session;
+pub mod text;
+
+pub use error::EngineError;
+pub use session::Session;

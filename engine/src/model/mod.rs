@@ -1,0 +1,3 @@
+//! The parts of the decoder's equations that every executor shares.
+
+pub mod router;

@@ -1,0 +1,167 @@
+//! The public face: load, prefill, next token.
+
+use crate::EngineError;
+use crate::blob::Blob;
+use crate::cpu::{Decoder, Logits, Plan, Serial, Team, Traffic};
+use crate::kernels::Isa;
+
+/// One conversation with a model, in memory that the caller gave.
+///
+/// ```no_run
+/// use briquette_engine::Session;
+/// use briquette_engine::blob::Blob;
+/// use briquette_engine::cpu::{Plan, PlanOptions};
+///
+/// # fn run(file: &[u8], arena: &mut [u8]) -> Result<(), briquette_engine::EngineError> {
+/// let blob = Blob::open(file)?;
+/// let plan = Plan::new(blob.manifest(), PlanOptions::packed(blob.manifest()))?;
+/// let mut session = Session::new(blob, &plan, arena)?;
+/// let logits = session.prefill(&[1, 2, 3])?;
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Debug)]
+pub struct Session<'a, T = Serial> {
+    decoder: Decoder<'a, T>,
+    position: usize,
+}
+
+impl<'a> Session<'a> {
+    /// A session on the calling thread, with the best kernels that detection
+    /// finds.
+    ///
+    /// # Errors
+    /// [`EngineError::NeedsMemory`] if `arena` is smaller than the plan,
+    /// [`EngineError::MisalignedArena`] if its address is not a multiple of 64.
+    pub fn new(blob: Blob<'a>, plan: &Plan, arena: &'a mut [u8]) -> Result<Self, EngineError> {
+        Self::with_team(blob, plan, arena, Serial, Isa::detect())
+    }
+}
+
+impl<'a, T: Team + Clone + Send> Session<'a, T> {
+    /// As [`Session::new`], with chosen threads and kernels. Neither changes a
+    /// single bit of the results.
+    ///
+    /// # Errors
+    /// As [`Session::new`].
+    pub fn with_team(
+        blob: Blob<'a>,
+        plan: &Plan,
+        arena: &'a mut [u8],
+        team: T,
+        isa: Isa,
+    ) -> Result<Self, EngineError> {
+        Ok(Self {
+            decoder: Decoder::new(blob, plan, arena, team, isa)?,
+            position: 0,
+        })
+    }
+
+    /// Takes `tokens` in, a batch at a time; returns the logits that follow
+    /// the last one.
+    ///
+    /// # Errors
+    /// [`EngineError::ContextFull`] before anything is computed if the tokens
+    /// do not all fit; [`EngineError::UnknownToken`]; [`EngineError::NoTokens`].
+    pub fn prefill(&mut self, tokens: &[u32]) -> Result<&mut [f32], EngineError> {
+        self.require_room(tokens.len())?;
+        if tokens.is_empty() {
+            return Err(EngineError::NoTokens);
+        }
+        let batch = self.decoder.batch();
+        let last = (tokens.len() - 1) / batch;
+        for (i, chunk) in tokens.chunks(batch).enumerate() {
+            let logits = if i == last {
+                Logits::Last
+            } else {
+                Logits::None
+            };
+            self.forward(chunk, logits)?;
+        }
+        Ok(self.decoder.logits_mut())
+    }
+
+    /// Takes one token in; returns the logits that follow it.
+    ///
+    /// # Errors
+    /// As [`Self::prefill`].
+    pub fn decode(&mut self, token: u32) -> Result<&mut [f32], EngineError> {
+        self.prefill(&[token])
+    }
+
+    /// Takes `tokens` in and hands every token's logits to `each`, with its
+    /// index. `row` is room for one row: `vocab_size` numbers. A plan with
+    /// room for more than one row of logits makes this faster.
+    ///
+    /// # Errors
+    /// As [`Self::prefill`].
+    pub fn score(
+        &mut self,
+        tokens: &[u32],
+        row: &mut [f32],
+        mut each: impl FnMut(usize, &[f32]),
+    ) -> Result<(), EngineError> {
+        self.require_room(tokens.len())?;
+        let rows = self.decoder.logits_rows().min(self.decoder.batch()).max(1);
+        for (i, chunk) in tokens.chunks(rows).enumerate() {
+            self.forward(chunk, Logits::All)?;
+            for token in 0..chunk.len() {
+                self.decoder.read_logits(chunk.len(), token, row);
+                each(i * rows + token, row);
+            }
+        }
+        Ok(())
+    }
+
+    /// Tokens in the cache.
+    pub const fn position(&self) -> usize {
+        self.position
+    }
+
+    /// Tokens that fit the cache.
+    pub const fn context(&self) -> usize {
+        self.decoder.context()
+    }
+
+    /// Forgets all tokens after the first `position`.
+    pub fn truncate(&mut self, position: usize) {
+        self.position = self.position.min(position);
+    }
+
+    /// The model's file.
+    pub const fn blob(&self) -> &Blob<'a> {
+        self.decoder.blob()
+    }
+
+    /// Bytes of the arena in use: the high-water mark.
+    pub const fn arena_used(&self) -> u64 {
+        self.decoder.arena_used()
+    }
+
+    /// A digest of the experts that the last batch chose.
+    pub const fn routing_digest(&self) -> u64 {
+        self.decoder.routing_digest()
+    }
+
+    /// What all calls so far have read.
+    pub const fn traffic(&self) -> Traffic {
+        self.decoder.traffic()
+    }
+
+    fn forward(&mut self, tokens: &[u32], logits: Logits) -> Result<(), EngineError> {
+        self.decoder.forward(tokens, self.position, logits)?;
+        self.position += tokens.len();
+        Ok(())
+    }
+
+    fn require_room(&self, tokens: usize) -> Result<(), EngineError> {
+        let needed = self.position as u64 + tokens as u64;
+        if needed > self.context() as u64 {
+            return Err(EngineError::ContextFull {
+                context: self.context() as u32,
+                needed,
+            });
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,307 @@
+//! Choosing the next token from logits.
+//!
+//! Everything is portable arithmetic and a fixed generator (xoshiro128++), so
+//! the same seed gives the same text on every target.
+
+use core::cmp::Ordering;
+
+use rand_core::{Rng, SeedableRng};
+use rand_xoshiro::Xoshiro128PlusPlus;
+
+use crate::kernels::math::exp;
+
+/// How to choose.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct SamplerOptions {
+    /// Divides the logits; 0 chooses the most likely token always.
+    pub temperature: f32,
+    /// Only the so many most likely tokens; 0: all.
+    pub top_k: u32,
+    /// Only the most likely tokens that have this probability together
+    /// (Holtzman et al. 2020); 1: all.
+    pub top_p: f32,
+    /// Only tokens at least this likely compared to the most likely one; 0: all.
+    pub min_p: f32,
+    /// Logits of recent tokens are divided by this if positive, multiplied if
+    /// negative (Keskar et al. 2019); 1: left alone.
+    pub repetition_penalty: f32,
+    /// Where the generator starts.
+    pub seed: u64,
+}
+
+impl Default for SamplerOptions {
+    /// Greedy.
+    fn default() -> Self {
+        Self {
+            temperature: 0.0,
+            top_k: 0,
+            top_p: 1.0,
+            min_p: 0.0,
+            repetition_penalty: 1.0,
+            seed: 0,
+        }
+    }
+}
+
+/// Why no token could be chosen.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum SamplerError {
+    /// There are no logits.
+    #[error("there are no logits to choose from")]
+    NoLogits,
+    /// A logit is not a number: the model or its file is broken.
+    #[error("the logit of token {token} is not a number")]
+    NotANumber {
+        /// The token.
+        token: u32,
+    },
+    /// The scratch is shorter than the logits.
+    #[error("the scratch has {got} entries, {needed} are needed")]
+    ScratchTooSmall {
+        /// Entries needed: one a token.
+        needed: usize,
+        /// Entries given.
+        got: usize,
+    },
+}
+
+/// Chooses tokens one after the other.
+///
+/// ```
+/// use briquette_engine::text::{Sampler, SamplerOptions};
+///
+/// let mut sampler = Sampler::new(SamplerOptions::default());
+/// let mut order = [0; 3];
+/// assert_eq!(sampler.sample(&mut [0.1, 2.0, -1.0], &mut order, &[]), Ok(1));
+/// ```
+#[derive(Debug, Clone)]
+pub struct Sampler {
+    options: SamplerOptions,
+    generator: Xoshiro128PlusPlus,
+}
+
+impl Sampler {
+    /// A sampler at the start of its generator.
+    pub fn new(options: SamplerOptions) -> Self {
+        Self {
+            generator: Xoshiro128PlusPlus::seed_from_u64(options.seed),
+            options,
+        }
+    }
+
+    /// The next token. `logits` are changed; `order` is scratch with an entry
+    /// for each; `recent` are the tokens that repetition is measured by.
+    /// Of equally likely tokens the lower wins.
+    ///
+    /// # Errors
+    /// If there are no logits, one is not a number, or the scratch is short.
+    pub fn sample(
+        &mut self,
+        logits: &mut [f32],
+        order: &mut [u32],
+        recent: &[u32],
+    ) -> Result<u32, SamplerError> {
+        if logits.is_empty() {
+            return Err(SamplerError::NoLogits);
+        }
+        if let Some(token) = logits.iter().position(|logit| logit.is_nan()) {
+            let token = token as u32;
+            return Err(SamplerError::NotANumber { token });
+        }
+        self.penalize(logits, recent);
+        if self.options.temperature <= 0.0 {
+            return Ok(most_likely(logits));
+        }
+        let needed = logits.len();
+        let got = order.len();
+        let order = order
+            .get_mut(..needed)
+            .ok_or(SamplerError::ScratchTooSmall { needed, got })?;
+        let kept = self.keep_candidates(logits, order);
+        Ok(self.draw(logits, &order[..kept]))
+    }
+
+    /// Each token once, however often it occurred.
+    fn penalize(&self, logits: &mut [f32], recent: &[u32]) {
+        let penalty = self.options.repetition_penalty;
+        if penalty == 1.0 || penalty <= 0.0 {
+            return;
+        }
+        for (i, token) in recent.iter().enumerate() {
+            if recent[..i].contains(token) {
+                continue;
+            }
+            if let Some(logit) = logits.get_mut(*token as usize) {
+                *logit = if *logit > 0.0 {
+                    *logit / penalty
+                } else {
+                    *logit * penalty
+                };
+            }
+        }
+    }
+
+    /// Turns `logits` into weights relative to the best token's, sorts the
+    /// best tokens to the front of `order` and returns how many stay.
+    fn keep_candidates(&self, logits: &mut [f32], order: &mut [u32]) -> usize {
+        let best = logits[most_likely(logits) as usize];
+        for (token, (logit, slot)) in logits.iter_mut().zip(order.iter_mut()).enumerate() {
+            *logit = exp((*logit - best) / self.options.temperature);
+            *slot = token as u32;
+        }
+        let weight = |token: &u32| logits.get(*token as usize).copied().unwrap_or(0.0);
+        let better = |a: &u32, b: &u32| -> Ordering {
+            weight(b).total_cmp(&weight(a)).then_with(|| a.cmp(b))
+        };
+        let mut kept = order.len();
+        let top_k = self.options.top_k as usize;
+        if top_k > 0 && top_k < kept {
+            order.select_nth_unstable_by(top_k - 1, better);
+            kept = top_k;
+        }
+        order[..kept].sort_unstable_by(better);
+        let likely = order[..kept]
+            .iter()
+            .take_while(|t| weight(t) >= self.options.min_p);
+        kept = likely.count().max(1);
+        if self.options.top_p < 1.0 {
+            let total: f32 = order[..kept].iter().map(weight).sum();
+            let mut sum = 0.0;
+            let enough = order[..kept].iter().position(|token| {
+                sum += weight(token);
+                sum >= self.options.top_p * total
+            });
+            kept = enough.map_or(kept, |last| last + 1);
+        }
+        kept
+    }
+
+    /// Draws one of `candidates` by weight.
+    fn draw(&mut self, weights: &[f32], candidates: &[u32]) -> u32 {
+        let weight = |token: &u32| weights.get(*token as usize).copied().unwrap_or(0.0);
+        let total: f32 = candidates.iter().map(weight).sum();
+        // 24 random bits: every value is exact in f32 and below 1.
+        let uniform = (self.generator.next_u32() >> 8) as f32 / (1 << 24) as f32;
+        let mut left = uniform * total;
+        for token in candidates {
+            left -= weight(token);
+            if left < 0.0 {
+                return *token;
+            }
+        }
+        candidates.first().copied().unwrap_or(0)
+    }
+}
+
+/// The token of the largest logit, the first of equals.
+pub fn most_likely(logits: &[f32]) -> u32 {
+    let mut best = 0;
+    for (token, logit) in logits.iter().enumerate() {
+        if *logit > logits[best] {
+            best = token;
+        }
+    }
+    best as u32
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LOGITS: [f32; 5] = [1.0, 3.0, 2.0, 3.0, -1.0];
+
+    /// How often each token is drawn.
+    fn draw(options: SamplerOptions, times: u32) -> [u32; 5] {
+        let mut sampler = Sampler::new(options);
+        let mut counts = [0; 5];
+        for _ in 0..times {
+            let token = sampler.sample(&mut LOGITS.clone(), &mut [0; 5], &[]);
+            counts[token.unwrap() as usize] += 1;
+        }
+        counts
+    }
+
+    fn warm() -> SamplerOptions {
+        SamplerOptions {
+            temperature: 1.0,
+            seed: 7,
+            ..SamplerOptions::default()
+        }
+    }
+
+    #[test]
+    fn greedy_takes_the_first_of_the_best() {
+        assert_eq!(draw(SamplerOptions::default(), 3), [0, 3, 0, 0, 0]);
+    }
+
+    #[test]
+    fn frequencies_follow_the_softmax() {
+        let counts = draw(warm(), 20_000);
+        let sum: f64 = LOGITS.iter().map(|l| libm::exp(f64::from(*l))).sum();
+        for (count, logit) in counts.iter().zip(LOGITS) {
+            let expected = libm::exp(f64::from(logit)) / sum;
+            let found = f64::from(*count) / 20_000.0;
+            assert!((found - expected).abs() < 0.015, "{found} {expected}");
+        }
+    }
+
+    #[test]
+    fn cuts_leave_only_the_likely() {
+        let top_k = draw(SamplerOptions { top_k: 3, ..warm() }, 500);
+        assert!(top_k[0] == 0 && top_k[4] == 0 && top_k[2] > 0);
+        // The two best have 0.79 of the probability.
+        let top_p = draw(
+            SamplerOptions {
+                top_p: 0.7,
+                ..warm()
+            },
+            500,
+        );
+        assert!(top_p[2] == 0 && top_p[1] > 0 && top_p[3] > 0);
+        // Token 2 is e^-1 = 0.37 as likely as the best.
+        let min_p = draw(
+            SamplerOptions {
+                min_p: 0.4,
+                ..warm()
+            },
+            500,
+        );
+        assert_eq!(min_p[1] + min_p[3], 500);
+    }
+
+    #[test]
+    fn repetition_makes_a_token_less_likely() {
+        let mut sampler = Sampler::new(SamplerOptions {
+            repetition_penalty: 2.0,
+            ..SamplerOptions::default()
+        });
+        let token = sampler.sample(&mut LOGITS.clone(), &mut [], &[1, 1, 3]);
+        assert_eq!(token, Ok(2));
+    }
+
+    #[test]
+    fn the_seed_decides_everything() {
+        assert_eq!(draw(warm(), 50), draw(warm(), 50));
+        let other = SamplerOptions { seed: 8, ..warm() };
+        assert_ne!(draw(warm(), 50), draw(other, 50));
+    }
+
+    #[test]
+    fn broken_logits_are_reported() {
+        let mut sampler = Sampler::new(warm());
+        assert_eq!(
+            sampler.sample(&mut [], &mut [], &[]),
+            Err(SamplerError::NoLogits)
+        );
+        assert_eq!(
+            sampler.sample(&mut [0.0, f32::NAN], &mut [0; 2], &[]),
+            Err(SamplerError::NotANumber { token: 1 })
+        );
+        let needed = 2;
+        assert_eq!(
+            sampler.sample(&mut [0.0, 1.0], &mut [0], &[]),
+            Err(SamplerError::ScratchTooSmall { needed, got: 1 })
+        );
+    }
+}
