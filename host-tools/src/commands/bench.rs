@@ -1,0 +1,272 @@
+//! `briquette bench`: speed, bytes and memory, measured.
+
+use std::collections::HashMap;
+use std::io::Write;
+use std::path::PathBuf;
+use std::time::Instant;
+
+use briquette_engine::Session;
+use briquette_engine::blob::Blob;
+use briquette_engine::cpu::{Plan, PlanOptions, Threads, Traffic};
+use briquette_engine::kernels::Isa;
+use serde_json::{Value, json};
+
+use super::CommandError;
+use crate::loaded::{Arena, BriqFile};
+use crate::measure::{peak_memory, read_bandwidth};
+use crate::terminal::{self, bytes};
+
+/// Measures tokens per second, bytes touched per token, peak memory and the
+/// fraction of the machine's read bandwidth.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Examples:
+  briquette bench model.briq
+  briquette bench model.briq --prompt 512 --gen 64 --threads 1,2 --depth 0,2048 --json
+
+Medians of --repeat runs, taken in turns so that drift hits all alike.")]
+pub(crate) struct Args {
+    /// The briquette
+    file: PathBuf,
+    /// Prompt lengths to prefill, in tokens
+    #[arg(
+        long,
+        value_delimiter = ',',
+        default_value = "128,512",
+        value_name = "N,…"
+    )]
+    prompt: Vec<u32>,
+    /// Tokens to decode
+    #[arg(long = "gen", default_value_t = 128, value_name = "N")]
+    generate: u32,
+    /// Numbers of threads [default: all cores]
+    #[arg(long, value_delimiter = ',', value_name = "N,…")]
+    threads: Vec<usize>,
+    /// Tokens already in the cache when measuring starts
+    #[arg(long, value_delimiter = ',', default_value = "0", value_name = "N,…")]
+    depth: Vec<u32>,
+    /// Tokens that prefill takes at a time
+    #[arg(long, default_value_t = 64, value_name = "N")]
+    batch: u32,
+    /// Runs of each measurement
+    #[arg(long, default_value_t = 3, value_name = "N")]
+    repeat: usize,
+    /// Print one JSON object
+    #[arg(long)]
+    json: bool,
+}
+
+/// One thing to measure.
+#[derive(Clone, Copy)]
+struct Test {
+    /// Prefill or decode.
+    prefill: bool,
+    tokens: u32,
+    threads: usize,
+    depth: u32,
+}
+
+/// What was measured.
+struct Measured {
+    test: Test,
+    /// Median tokens a second, slowest and fastest.
+    speed: [f64; 3],
+    /// Bytes that one run read.
+    traffic: Traffic,
+    /// Fraction of the read bandwidth.
+    bandwidth: f64,
+}
+
+pub(crate) fn run(args: &Args) -> Result<(), CommandError> {
+    let file = BriqFile::open(&args.file)?;
+    let blob = file.blob()?;
+    let threads = match args.threads.as_slice() {
+        [] => vec![std::thread::available_parallelism().map_or(1, usize::from)],
+        given => given.iter().map(|count| (*count).max(1)).collect(),
+    };
+    let tests = tests(args, &threads);
+    if tests.is_empty() || args.repeat == 0 {
+        return Err(CommandError::Refused("nothing to measure".into()));
+    }
+    let mut seconds = vec![Vec::new(); tests.len()];
+    let mut traffic = vec![Traffic::default(); tests.len()];
+    let rounds = (args.repeat * tests.len()) as u64;
+    let bar = terminal::progress(rounds, "Measuring");
+    for _ in 0..args.repeat {
+        for (i, test) in tests.iter().enumerate() {
+            if terminal::interrupted() {
+                return Err(CommandError::Interrupted);
+            }
+            let (time, read) = measure(&blob, *test, args.batch)?;
+            seconds[i].push(time);
+            traffic[i] = read;
+            bar.inc(1);
+        }
+    }
+    bar.finish_and_clear();
+    // Before the bandwidth is measured: that takes memory of its own.
+    let peak = peak_memory();
+    let speeds: HashMap<usize, f64> = threads
+        .iter()
+        .map(|threads| (*threads, read_bandwidth(*threads)))
+        .collect();
+    let results: Vec<_> = tests
+        .iter()
+        .zip(seconds)
+        .zip(traffic)
+        .map(|((test, seconds), traffic)| {
+            let speed = speeds.get(&test.threads).copied().unwrap_or(f64::NAN);
+            summarize(*test, seconds, traffic, speed)
+        })
+        .collect();
+    show(&blob, &results, peak, args.json)
+}
+
+fn tests(args: &Args, threads: &[usize]) -> Vec<Test> {
+    let mut tests = Vec::new();
+    for threads in threads {
+        for depth in &args.depth {
+            let prompts = args.prompt.iter().map(|tokens| (true, *tokens));
+            for (prefill, tokens) in prompts.chain([(false, args.generate)]) {
+                if tokens > 0 {
+                    tests.push(Test {
+                        prefill,
+                        tokens,
+                        threads: *threads,
+                        depth: *depth,
+                    });
+                }
+            }
+        }
+    }
+    tests
+}
+
+/// Seconds for one run, and what it read.
+fn measure(blob: &Blob<'_>, test: Test, batch: u32) -> Result<(f64, Traffic), CommandError> {
+    let options = PlanOptions {
+        context: test.depth + test.tokens,
+        batch,
+        ..PlanOptions::packed(blob.manifest())
+    };
+    let plan = Plan::new(blob.manifest(), options)?;
+    let mut arena = Arena::for_plan(&plan)?;
+    let team =
+        Threads::new(test.threads).map_err(|error| CommandError::Threads(error.to_string()))?;
+    let memory = arena.bytes_mut();
+    let mut session = Session::with_team(blob.clone(), &plan, memory, team, Isa::detect())?;
+
+    // Any tokens cost the same; a spread of them chooses a spread of experts.
+    let vocab = blob.manifest().config.vocab_size;
+    let token = |i: u32| i.wrapping_mul(2_654_435_761) % vocab;
+    if test.depth > 0 {
+        let filler: Vec<u32> = (0..test.depth).map(token).collect();
+        session.prefill(&filler)?;
+    }
+    let tokens: Vec<u32> = (test.depth..test.depth + test.tokens).map(token).collect();
+    let before = session.traffic();
+    let start = Instant::now();
+    if test.prefill {
+        session.prefill(&tokens)?;
+    } else {
+        for token in &tokens {
+            session.decode(*token)?;
+        }
+    }
+    let time = start.elapsed().as_secs_f64();
+    let after = session.traffic();
+    let read = Traffic {
+        weights: after.weights - before.weights,
+        experts: after.experts - before.experts,
+        kv: after.kv - before.kv,
+    };
+    Ok((time, read))
+}
+
+/// `speed` is the read bandwidth of as many threads.
+fn summarize(test: Test, mut seconds: Vec<f64>, traffic: Traffic, speed: f64) -> Measured {
+    seconds.sort_by(f64::total_cmp);
+    let tokens = f64::from(test.tokens);
+    let median = seconds[seconds.len() / 2];
+    let bytes = (traffic.weights + traffic.kv) as f64;
+    Measured {
+        test,
+        speed: [
+            tokens / median,
+            tokens / seconds[seconds.len() - 1],
+            tokens / seconds[0],
+        ],
+        traffic,
+        bandwidth: bytes / median / speed,
+    }
+}
+
+fn show(
+    blob: &Blob<'_>,
+    results: &[Measured],
+    peak: Option<u64>,
+    as_json: bool,
+) -> Result<(), CommandError> {
+    let mut out = std::io::stdout().lock();
+    if as_json {
+        let results: Vec<Value> = results.iter().map(to_json).collect();
+        let report = json!({
+            "name": blob.manifest().provenance.name,
+            "kernels": Isa::detect().name(),
+            "peak_memory_bytes": peak,
+            "results": results,
+        });
+        writeln!(out, "{report}")?;
+        return Ok(());
+    }
+    writeln!(
+        out,
+        "{}, kernels {}",
+        blob.manifest().provenance.name,
+        Isa::detect().name()
+    )?;
+    writeln!(
+        out,
+        "| test | threads | depth | tokens/s | slowest … fastest | bytes/token | of bandwidth |"
+    )?;
+    writeln!(out, "|---|---|---|---|---|---|---|")?;
+    for measured in results {
+        let test = measured.test;
+        let [median, slowest, fastest] = measured.speed;
+        let per_token = (measured.traffic.weights + measured.traffic.kv) / u64::from(test.tokens);
+        writeln!(
+            out,
+            "| {} {} | {} | {} | {median:.1} | {slowest:.1} … {fastest:.1} | {} | {:.0} % |",
+            if test.prefill { "prefill" } else { "decode" },
+            test.tokens,
+            test.threads,
+            test.depth,
+            bytes(per_token),
+            measured.bandwidth * 100.0,
+        )?;
+    }
+    if let Some(peak) = peak {
+        writeln!(
+            out,
+            "Peak memory of this process, mapped file included: {}",
+            bytes(peak)
+        )?;
+    }
+    Ok(())
+}
+
+fn to_json(measured: &Measured) -> Value {
+    let test = measured.test;
+    let [median, slowest, fastest] = measured.speed;
+    json!({
+        "test": if test.prefill { "prefill" } else { "decode" },
+        "tokens": test.tokens,
+        "threads": test.threads,
+        "depth": test.depth,
+        "tokens_per_second": median,
+        "slowest": slowest,
+        "fastest": fastest,
+        "weight_bytes_per_token": measured.traffic.weights as f64 / f64::from(test.tokens),
+        "kv_bytes_per_token": measured.traffic.kv as f64 / f64::from(test.tokens),
+        "bandwidth_fraction": measured.bandwidth,
+    })
+}

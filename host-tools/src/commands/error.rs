@@ -1,0 +1,55 @@
+//! Why a command failed.
+
+use std::io;
+use std::path::PathBuf;
+
+use briquette_engine::EngineError;
+use briquette_engine::blob::BlobError;
+
+use crate::checkpoint::CheckpointError;
+use crate::generate::GenerateError;
+use crate::loaded::LoadError;
+use crate::pack::PackError;
+use crate::target::TargetError;
+use crate::text::TextError;
+
+/// Any failure of a command, with where it happened.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub(crate) enum CommandError {
+    #[error(transparent)]
+    Load(#[from] LoadError),
+    #[error(transparent)]
+    Checkpoint(#[from] CheckpointError),
+    #[error(transparent)]
+    Pack(#[from] PackError),
+    #[error(transparent)]
+    Target(#[from] TargetError),
+    #[error(transparent)]
+    Engine(#[from] EngineError),
+    #[error(transparent)]
+    Text(#[from] TextError),
+    #[error(transparent)]
+    Generate(#[from] GenerateError),
+    #[error("{}: {source}", path.display())]
+    Damaged { path: PathBuf, source: BlobError },
+    #[error("{}: {source}", path.display())]
+    File { path: PathBuf, source: io::Error },
+    #[error("{}: {what}", path.display())]
+    Content { path: PathBuf, what: String },
+    #[error("writing to the terminal: {0}")]
+    Output(#[from] io::Error),
+    #[error("starting threads: {0}")]
+    Threads(String),
+    #[error("{0}")]
+    Refused(String),
+    #[error("interrupted")]
+    Interrupted,
+}
+
+impl CommandError {
+    /// Whether the reader of our output has gone (`briquette … | head`).
+    pub(crate) fn is_closed_pipe(&self) -> bool {
+        matches!(self, Self::Output(error) if error.kind() == io::ErrorKind::BrokenPipe)
+    }
+}

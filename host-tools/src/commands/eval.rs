@@ -1,0 +1,134 @@
+//! `briquette eval`: perplexity.
+
+use std::io::Write;
+use std::path::PathBuf;
+use std::time::Instant;
+
+use briquette_engine::Session;
+use briquette_engine::cpu::{Plan, PlanOptions};
+use briquette_engine::kernels::Isa;
+use briquette_engine::text::EncodeOptions;
+use serde_json::json;
+
+use super::{CommandError, Execution};
+use crate::loaded::{Arena, BriqFile};
+use crate::terminal;
+use crate::text::TextModel;
+
+/// Measures how well a model predicts a text.
+///
+/// The text is cut into windows; each is read from an empty cache, and every
+/// token but a window's first is predicted. Perplexity is e to the mean negative
+/// log-likelihood.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Example:\n  briquette eval model.briq --text book.txt --window 512 --json")]
+pub(crate) struct Args {
+    /// The briquette
+    file: PathBuf,
+    /// A UTF-8 text file
+    #[arg(long, value_name = "FILE")]
+    text: PathBuf,
+    /// Tokens of a window
+    #[arg(long, default_value_t = 512, value_name = "N")]
+    window: usize,
+    /// Print one JSON object
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    execution: Execution,
+}
+
+pub(crate) fn run(args: &Args) -> Result<(), CommandError> {
+    let file = BriqFile::open(&args.file)?;
+    let blob = file.blob()?;
+    let ids = tokens(args, &TextModel::new(&blob)?)?;
+    if args.window < 2 || ids.len() < 2 {
+        return Err(CommandError::Refused(
+            "at least two tokens are needed to predict one".into(),
+        ));
+    }
+    let vocab = blob.manifest().config.vocab_size as usize;
+    let packed = PlanOptions::packed(blob.manifest());
+    let window = u32::try_from(args.window.min(ids.len())).unwrap_or(u32::MAX);
+    let options = PlanOptions {
+        context: window,
+        logits: packed.batch,
+        ..packed
+    };
+    let plan = Plan::new(blob.manifest(), options)?;
+    let mut arena = Arena::for_plan(&plan)?;
+    let team = args.execution.team()?;
+    let mut session = Session::with_team(blob, &plan, arena.bytes_mut(), team, Isa::detect())?;
+
+    let start = Instant::now();
+    let bar = terminal::progress(ids.len() as u64, "Reading");
+    let (mut sum, mut predicted) = (0.0, 0_u64);
+    let mut row = vec![0.0; vocab];
+    for window in ids.chunks(args.window) {
+        if terminal::interrupted() {
+            return Err(CommandError::Interrupted);
+        }
+        session.truncate(0);
+        session.score(window, &mut row, |i, logits| {
+            if let Some(next) = window.get(i + 1) {
+                sum -= log_likelihood(logits, *next);
+                predicted += 1;
+            }
+            bar.inc(1);
+        })?;
+    }
+    bar.finish_and_clear();
+    let mean = sum / predicted as f64;
+    let seconds = start.elapsed().as_secs_f64();
+    let mut out = std::io::stdout().lock();
+    if args.json {
+        let report = json!({
+            "perplexity": mean.exp(),
+            "mean_negative_log_likelihood": mean,
+            "tokens": ids.len(),
+            "predicted": predicted,
+            "window": args.window,
+            "seconds": seconds,
+        });
+        writeln!(out, "{report}")?;
+    } else {
+        writeln!(
+            out,
+            "perplexity {:.4} over {predicted} tokens in windows of {}, {:.0} tokens/s",
+            mean.exp(),
+            args.window,
+            ids.len() as f64 / seconds,
+        )?;
+    }
+    Ok(())
+}
+
+fn tokens(args: &Args, text: &TextModel<'_>) -> Result<Vec<u32>, CommandError> {
+    let fail = |source| CommandError::File {
+        path: args.text.clone(),
+        source,
+    };
+    let bytes = std::fs::read(&args.text).map_err(fail)?;
+    let content = String::from_utf8(bytes).map_err(|error| CommandError::Content {
+        path: args.text.clone(),
+        what: format!(
+            "not UTF-8 text: byte {} is invalid",
+            error.utf8_error().valid_up_to()
+        ),
+    })?;
+    let options = EncodeOptions {
+        add_special: false,
+        parse_special: false,
+    };
+    Ok(text.encode(&content, options)?)
+}
+
+/// Natural logarithm of the probability of `token`, in double precision.
+fn log_likelihood(logits: &[f32], token: u32) -> f64 {
+    let max = logits
+        .iter()
+        .fold(f64::NEG_INFINITY, |max, v| max.max((*v).into()));
+    let sum: f64 = logits.iter().map(|v| (f64::from(*v) - max).exp()).sum();
+    let logit = logits.get(token as usize).copied().unwrap_or(f32::NAN);
+    f64::from(logit) - max - sum.ln()
+}

@@ -1,0 +1,73 @@
+//! The verbs of the tool, one a file.
+
+pub(crate) mod bench;
+pub(crate) mod demo;
+mod error;
+pub(crate) mod eval;
+pub(crate) mod inspect;
+pub(crate) mod logits;
+pub(crate) mod pack;
+pub(crate) mod run;
+pub(crate) mod tokenize;
+pub(crate) mod verify;
+
+pub(crate) use error::CommandError;
+
+use std::io::Write;
+use std::num::NonZeroUsize;
+use std::path::Path;
+
+use briquette_engine::cpu::Threads;
+
+/// Arguments that every command with a running model has.
+#[derive(Debug, Default, clap::Args)]
+pub(crate) struct Execution {
+    /// Where the model runs
+    #[arg(long, value_enum, default_value_t = Backend::Cpu)]
+    pub(crate) backend: Backend,
+    /// Threads to work with [default: all cores]
+    #[arg(long, value_name = "N")]
+    pub(crate) threads: Option<NonZeroUsize>,
+    /// Tokens that the cache holds [default: what the file was packed for]
+    #[arg(long, value_name = "N")]
+    pub(crate) context: Option<u32>,
+}
+
+/// Where a model runs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, clap::ValueEnum)]
+pub(crate) enum Backend {
+    /// This machine's processor
+    #[default]
+    Cpu,
+}
+
+impl Execution {
+    /// Threads to start.
+    pub(crate) fn thread_count(&self) -> usize {
+        self.threads
+            .or_else(|| std::thread::available_parallelism().ok())
+            .map_or(1, NonZeroUsize::get)
+    }
+
+    /// Starts the threads.
+    pub(crate) fn team(&self) -> Result<Threads, CommandError> {
+        let count = self.thread_count();
+        Threads::new(count).map_err(|error| CommandError::Threads(error.to_string()))
+    }
+}
+
+/// Writes a whole file, or leaves what was there.
+pub(crate) fn write_file(path: &Path, bytes: &[u8]) -> Result<(), CommandError> {
+    let fail = |source| CommandError::File {
+        path: path.to_owned(),
+        source,
+    };
+    let folder = match path.parent() {
+        Some(folder) if !folder.as_os_str().is_empty() => folder,
+        _ => Path::new("."),
+    };
+    let mut file = tempfile::NamedTempFile::new_in(folder).map_err(fail)?;
+    file.write_all(bytes).map_err(fail)?;
+    file.persist(path).map_err(|error| fail(error.error))?;
+    Ok(())
+}

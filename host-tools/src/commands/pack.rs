@@ -1,0 +1,187 @@
+//! `briquette pack`: a checkpoint becomes a briquette.
+
+use std::io::Write;
+use std::ops::ControlFlow;
+use std::path::PathBuf;
+use std::time::Instant;
+
+use briquette_engine::kv::KvFormat;
+use serde_json::json;
+
+use super::CommandError;
+use crate::checkpoint;
+use crate::measure::peak_memory;
+use crate::pack::{FormatChoice, PackOptions, WeightFormat, press};
+use crate::target::Target;
+use crate::terminal::{self, bytes};
+
+/// Reads a Hugging Face folder or a GGUF file and writes one briquette.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Examples:
+  briquette pack ./DeepSeek-V2-Lite -o v2-lite.briq --weights q4 --kv q8
+  briquette pack model.gguf -o model.briq --context 1024
+  briquette pack ./tiny -o exact.briq --weights f32 --kv f32
+  briquette pack ./sentry -o sentry.briq --target rp2350 --context 256 --batch 1
+
+Memory stays below 600 MB whatever the checkpoint's size. An existing OUT is
+replaced only when the new file is complete.")]
+pub(crate) struct Args {
+    /// A Hugging Face folder or a .gguf file
+    source: PathBuf,
+    /// The briquette to write
+    #[arg(short, long, value_name = "OUT.briq")]
+    output: PathBuf,
+    /// Number format of the weights
+    #[arg(long, value_enum, default_value_t = WeightFormat::Q4)]
+    weights: WeightFormat,
+    /// Embedding and head [default: as --weights, q8 beside q4]
+    #[arg(long, value_enum, value_name = "FORMAT")]
+    embedding: Option<WeightFormat>,
+    /// Attention projections [default: as --weights]
+    #[arg(long, value_enum, value_name = "FORMAT")]
+    attention: Option<WeightFormat>,
+    /// Dense and shared MLPs [default: as --weights]
+    #[arg(long, value_enum, value_name = "FORMAT")]
+    mlp: Option<WeightFormat>,
+    /// Routed experts [default: as --weights]
+    #[arg(long, value_enum, value_name = "FORMAT")]
+    experts: Option<WeightFormat>,
+    /// Number format of the KV cache
+    #[arg(long, value_enum, default_value_t = Kv::Q8)]
+    kv: Kv,
+    /// Tokens that the cache holds [default: what the model was trained for, at most 2048]
+    #[arg(long, value_name = "N")]
+    context: Option<u32>,
+    /// Tokens that prefill takes at a time
+    #[arg(long, default_value_t = 32, value_name = "N")]
+    batch: u32,
+    /// Refuse a model that does not fit this device: a name, or a .toml file
+    #[arg(long, value_name = "NAME")]
+    target: Option<String>,
+    /// Print one JSON object
+    #[arg(long)]
+    json: bool,
+}
+
+/// Number formats of the cache.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum Kv {
+    /// For comparing with a reference
+    F32,
+    /// 16-bit floating point
+    F16,
+    /// 8-bit groups of 32; the rotated key of MLA stays f16
+    Q8,
+}
+
+/// Longest context that is planned without being asked for.
+const DEFAULT_CONTEXT: u32 = 2048;
+
+impl Args {
+    /// Packs `source` into `output` as if nothing else had been said.
+    pub(crate) const fn with_defaults(source: PathBuf, output: PathBuf) -> Self {
+        Self {
+            source,
+            output,
+            weights: WeightFormat::Q4,
+            embedding: None,
+            attention: None,
+            mlp: None,
+            experts: None,
+            kv: Kv::Q8,
+            context: None,
+            batch: 32,
+            target: None,
+            json: false,
+        }
+    }
+
+    fn formats(&self) -> FormatChoice {
+        FormatChoice {
+            weights: self.weights,
+            embedding: self.embedding,
+            attention: self.attention,
+            mlp: self.mlp,
+            experts: self.experts,
+        }
+    }
+}
+
+pub(crate) fn run(args: &Args) -> Result<(), CommandError> {
+    let start = Instant::now();
+    let mut source = checkpoint::open(&args.source)?;
+    let trained = source.weights.model().config.max_position_embeddings;
+    let context = args.context.unwrap_or(trained.min(DEFAULT_CONTEXT));
+    if context > trained {
+        tracing::warn!("--context {context} is longer than the {trained} tokens of training");
+    }
+    let options = PackOptions {
+        formats: args.formats(),
+        kv: match args.kv {
+            Kv::F32 => KvFormat::F32,
+            Kv::F16 => KvFormat::F16,
+            Kv::Q8 => KvFormat::Q8,
+        },
+        context,
+        batch: args.batch,
+        target: args.target.as_deref().map(Target::find).transpose()?,
+        summary: summary(args, context),
+    };
+    let bar = terminal::progress(1, "Pressing");
+    let packed = press(&mut source, &options, &args.output, |done, total| {
+        bar.set_length(total);
+        bar.set_position(done);
+        if terminal::interrupted() {
+            ControlFlow::Break(())
+        } else {
+            ControlFlow::Continue(())
+        }
+    });
+    bar.finish_and_clear();
+    let packed = packed?;
+    let mut out = std::io::stdout().lock();
+    let seconds = start.elapsed().as_secs_f64();
+    if args.json {
+        let report = json!({
+            "output": args.output,
+            "file_bytes": packed.file_bytes,
+            "parameters": packed.parameters,
+            "bits_per_weight": packed.file_bytes as f64 * 8.0 / packed.parameters as f64,
+            "seconds": seconds,
+            "peak_memory_bytes": peak_memory(),
+        });
+        writeln!(out, "{report}")?;
+    } else {
+        writeln!(
+            out,
+            "{}: {} for {:.1} M parameters, {:.2} bits each, in {seconds:.1} s",
+            args.output.display(),
+            bytes(packed.file_bytes),
+            packed.parameters as f64 / 1e6,
+            packed.file_bytes as f64 * 8.0 / packed.parameters as f64,
+        )?;
+    }
+    Ok(())
+}
+
+/// The options as they would be typed, for the manifest.
+fn summary(args: &Args, context: u32) -> String {
+    use clap::ValueEnum;
+    let name = |format: WeightFormat| {
+        let value = format.to_possible_value();
+        value.map_or_else(String::new, |value| value.get_name().to_owned())
+    };
+    let mut summary = format!("--weights {}", name(args.weights));
+    for (option, format) in [
+        ("embedding", args.embedding),
+        ("attention", args.attention),
+        ("mlp", args.mlp),
+        ("experts", args.experts),
+    ] {
+        if let Some(format) = format {
+            summary += &format!(" --{option} {}", name(format));
+        }
+    }
+    let kv = format!("{:?}", args.kv).to_lowercase();
+    summary + &format!(" --kv {kv} --context {context} --batch {}", args.batch)
+}

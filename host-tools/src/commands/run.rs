@@ -1,0 +1,277 @@
+//! `briquette run`: let a model answer.
+
+use std::io::{self, BufRead, IsTerminal, Read, Write};
+use std::path::PathBuf;
+
+use anstyle::AnsiColor;
+use briquette_engine::Session;
+use briquette_engine::cpu::{Plan, PlanOptions, Threads};
+use briquette_engine::kernels::Isa;
+use briquette_engine::text::{Sampler, SamplerOptions};
+use serde_json::json;
+
+use super::{CommandError, Execution};
+use crate::chat::Message;
+use crate::generate::{Answer, Conversation, Limits, Stop};
+use crate::loaded::{Arena, BriqFile};
+use crate::terminal;
+use crate::text::TextModel;
+
+/// Answers a prompt, or chats when there is none and this is a terminal.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Examples:
+  briquette run model.briq -p \"Why is the sky blue?\"
+  briquette run model.briq -p \"Once upon a time\" --raw -n 64 --temp 0.8 --seed 7
+  echo \"What is 2 + 2?\" | briquette run model.briq --json
+  briquette run model.briq            (a chat; an empty line or Ctrl-D ends it)
+
+The same seed gives the same text on every machine.")]
+pub(crate) struct Args {
+    /// The briquette
+    file: PathBuf,
+    /// What to answer [default: standard input, or a chat on a terminal]
+    #[arg(short, long, value_name = "TEXT")]
+    prompt: Option<String>,
+    /// What the model is told first
+    #[arg(long, value_name = "TEXT")]
+    system: Option<String>,
+    /// Tokens to generate at most
+    #[arg(short, default_value_t = 512, value_name = "N")]
+    n: usize,
+    /// Continue the prompt as it stands, without the chat template
+    #[arg(long)]
+    raw: bool,
+    /// Temperature; 0 takes the most likely token always
+    #[arg(long, default_value_t = 0.0, value_name = "T")]
+    temp: f32,
+    /// Sample from the K most likely tokens; 0: all
+    #[arg(long, default_value_t = 0, value_name = "K")]
+    top_k: u32,
+    /// Sample from the most likely tokens of this probability together
+    #[arg(long, default_value_t = 1.0, value_name = "P")]
+    top_p: f32,
+    /// Sample from tokens at least this likely compared to the best
+    #[arg(long, default_value_t = 0.0, value_name = "P")]
+    min_p: f32,
+    /// Make recent tokens less likely; 1: off
+    #[arg(long, default_value_t = 1.0, value_name = "F")]
+    repeat_penalty: f32,
+    /// Recent tokens that --repeat-penalty looks at
+    #[arg(long, default_value_t = 64, value_name = "N")]
+    repeat_last: usize,
+    /// Seed of the generator [default: from the clock if --temp is not 0]
+    #[arg(long, value_name = "S")]
+    seed: Option<u64>,
+    /// Print one JSON object instead of streaming
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    execution: Execution,
+}
+
+impl Args {
+    /// Answers `prompt` as if nothing else had been said.
+    pub(crate) fn with_defaults(file: PathBuf, prompt: String) -> Self {
+        Self {
+            file,
+            prompt: Some(prompt),
+            system: None,
+            n: 128,
+            raw: false,
+            temp: 0.0,
+            top_k: 0,
+            top_p: 1.0,
+            min_p: 0.0,
+            repeat_penalty: 1.0,
+            repeat_last: 64,
+            seed: None,
+            json: false,
+            execution: Execution::default(),
+        }
+    }
+
+    fn sampler_options(&self) -> SamplerOptions {
+        SamplerOptions {
+            temperature: self.temp,
+            top_k: self.top_k,
+            top_p: self.top_p,
+            min_p: self.min_p,
+            repetition_penalty: self.repeat_penalty,
+            seed: self.seed.unwrap_or_else(clock_seed),
+        }
+    }
+}
+
+fn clock_seed() -> u64 {
+    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+    since.map_or(0, |time| time.as_nanos() as u64)
+}
+
+pub(crate) fn run(args: &Args) -> Result<(), CommandError> {
+    let file = BriqFile::open(&args.file)?;
+    let blob = file.blob()?;
+    let text = TextModel::new(&blob)?;
+    let packed = PlanOptions::packed(blob.manifest());
+    let options = PlanOptions {
+        context: args.execution.context.unwrap_or(packed.context),
+        ..packed
+    };
+    let plan = Plan::new(blob.manifest(), options)?;
+    let mut arena = Arena::for_plan(&plan)?;
+    let team = args.execution.team()?;
+    let memory = arena.bytes_mut();
+    let mut session = Session::with_team(blob, &plan, memory, team, Isa::detect())?;
+    let options = args.sampler_options();
+    let mut talk = Talk {
+        args,
+        text: &text,
+        conversation: Conversation::new(&mut session),
+        sampler: Sampler::new(options),
+        seed: options.seed,
+    };
+    if !args.raw && !text.has_chat_template() {
+        tracing::warn!("the model has no chat template: the prompt is continued as it stands");
+    }
+    match &args.prompt {
+        Some(prompt) => talk.once(prompt),
+        None if io::stdin().is_terminal() && !args.json => talk.chat(),
+        None => {
+            let mut prompt = String::new();
+            io::stdin().read_to_string(&mut prompt)?;
+            talk.once(prompt.trim_end_matches('\n'))
+        }
+    }
+}
+
+/// A conversation with everything that it needs.
+struct Talk<'s, 'a> {
+    args: &'s Args,
+    text: &'s TextModel<'a>,
+    conversation: Conversation<'s, 'a, Threads>,
+    sampler: Sampler,
+    seed: u64,
+}
+
+impl Talk<'_, '_> {
+    /// Answers one prompt.
+    fn once(&mut self, prompt: &str) -> Result<(), CommandError> {
+        let tokens = if self.args.raw {
+            self.text.encode_raw(prompt)?
+        } else {
+            let mut messages = self.opening();
+            messages.push(message("user", prompt));
+            self.text.encode_chat(&messages)?
+        };
+        if tokens.is_empty() {
+            return Err(CommandError::Refused(
+                "the prompt is empty; say something with -p TEXT".into(),
+            ));
+        }
+        let (answer, written) = self.answer(&tokens, !self.args.json)?;
+        if self.args.json {
+            self.print_json(&answer, &written)?;
+        } else {
+            println!();
+            print_timing(&answer);
+        }
+        Ok(())
+    }
+
+    /// Reads a line, answers, and so on.
+    fn chat(&mut self) -> Result<(), CommandError> {
+        let style = terminal::style(AnsiColor::Green, io::stderr().is_terminal());
+        let mut messages = self.opening();
+        let mut lines = io::stdin().lock().lines();
+        loop {
+            eprint!("{style}> {style:#}");
+            let Some(line) = lines.next().transpose()? else {
+                eprintln!();
+                return Ok(());
+            };
+            if line.trim().is_empty() {
+                return Ok(());
+            }
+            messages.push(message("user", &line));
+            terminal::clear_interrupt();
+            let tokens = self.text.encode_chat(&messages)?;
+            let (answer, written) = self.answer(&tokens, true)?;
+            println!();
+            print_timing(&answer);
+            messages.push(message("assistant", &written));
+            if answer.stop == Stop::ContextFull {
+                return Ok(());
+            }
+        }
+    }
+
+    fn opening(&self) -> Vec<Message> {
+        let system = self.args.system.iter();
+        system.map(|text| message("system", text)).collect()
+    }
+
+    /// Generates; returns the answer and its text, shown meanwhile if wanted.
+    fn answer(&mut self, tokens: &[u32], show: bool) -> Result<(Answer, String), CommandError> {
+        let mut written = String::new();
+        let mut failed = None;
+        let limits = Limits {
+            tokens: self.args.n,
+            repeat_last: self.args.repeat_last,
+            interrupted: &terminal::interrupted,
+        };
+        let mut out = io::stdout().lock();
+        let answer =
+            self.conversation
+                .answer(tokens, self.text, &mut self.sampler, &limits, |part| {
+                    written.push_str(part);
+                    if show {
+                        let shown = out.write_all(part.as_bytes()).and_then(|()| out.flush());
+                        failed = failed.take().or(shown.err());
+                    }
+                })?;
+        match failed {
+            Some(error) => Err(error.into()),
+            None => Ok((answer, written)),
+        }
+    }
+
+    fn print_json(&self, answer: &Answer, written: &str) -> Result<(), CommandError> {
+        let report = json!({
+            "text": written,
+            "tokens": answer.tokens,
+            "stop": answer.stop.name(),
+            "seed": self.seed,
+            "prompt_tokens": answer.prompt_tokens,
+            "prefill_seconds": answer.prefill.as_secs_f64(),
+            "decode_seconds": answer.decode.as_secs_f64(),
+        });
+        writeln!(io::stdout(), "{report}")?;
+        Ok(())
+    }
+}
+
+fn message(role: &'static str, content: &str) -> Message {
+    Message {
+        role,
+        content: content.to_owned(),
+    }
+}
+
+fn print_timing(answer: &Answer) {
+    let rate = |tokens: usize, seconds: f64| tokens as f64 / seconds.max(1e-9);
+    let (prefill, decode) = (answer.prefill.as_secs_f64(), answer.decode.as_secs_f64());
+    // The first token comes out of the prefill.
+    let decoded = answer.tokens.len().saturating_sub(1);
+    eprintln!(
+        "[{} prompt tokens at {:.0}/s, {} tokens at {:.0}/s{}]",
+        answer.prompt_tokens,
+        rate(answer.prompt_tokens, prefill),
+        answer.tokens.len(),
+        rate(decoded, decode),
+        match answer.stop {
+            Stop::EndOfText => "",
+            Stop::Length => "; stopped at -n",
+            Stop::ContextFull => "; the context is full: see --context",
+            Stop::Interrupted => "; interrupted",
+        }
+    );
+}

@@ -1,0 +1,16 @@
+//! GGUF files, versions 2 and 3, as llama.cpp writes them.
+
+mod blocks;
+mod metadata;
+mod model;
+mod names;
+mod reader;
+mod store;
+mod tokenizer;
+
+pub use names::GgufMapping;
+pub use store::Gguf;
+pub use tokenizer::GgufTokenizer;
+
+#[cfg(test)]
+mod tests;

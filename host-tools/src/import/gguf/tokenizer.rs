@@ -1,0 +1,72 @@
+//! The tokenizer as GGUF metadata describes it.
+
+use super::metadata::Metadata;
+use crate::import::ImportError;
+
+/// What `tokenizer.ggml.*` says.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct GgufTokenizer {
+    /// `gpt2` for byte-level BPE, `llama` for SentencePiece, …
+    pub model: String,
+    /// Which pre-tokenizer.
+    pub pre: String,
+    /// Tokens in id order.
+    pub tokens: Vec<String>,
+    /// One type a token: 1 normal, 2 unknown, 3 control, 4 user-defined,
+    /// 5 unused, 6 byte.
+    pub token_types: Vec<i32>,
+    /// Merges in rank order: `left right`.
+    pub merges: Vec<String>,
+    /// Begin of text.
+    pub bos: Option<u32>,
+    /// End of text.
+    pub eos: Option<u32>,
+    /// End of turn.
+    pub eot: Option<u32>,
+    /// Whether encoding puts `bos` first.
+    pub add_bos: Option<bool>,
+    /// Whether encoding puts `eos` last.
+    pub add_eos: Option<bool>,
+    /// The Jinja chat template.
+    pub chat_template: Option<String>,
+}
+
+impl GgufTokenizer {
+    /// `None` if the file has no tokenizer at all.
+    pub(super) fn read(metadata: &Metadata) -> Result<Option<Self>, ImportError> {
+        let Some(model) = metadata.string("tokenizer.ggml.model")? else {
+            return Ok(None);
+        };
+        if matches!(model, "none" | "no_vocab") {
+            return Ok(None);
+        }
+        let tokens = metadata.strings("tokenizer.ggml.tokens")?;
+        let token_types = match metadata.get("tokenizer.ggml.token_type") {
+            None => vec![1; tokens.len()],
+            Some(_) => metadata.integers("tokenizer.ggml.token_type")?,
+        };
+        if token_types.len() != tokens.len() {
+            let expected = format!("{} entries, one a token", tokens.len());
+            return Err(metadata.bad("tokenizer.ggml.token_type", &expected));
+        }
+        let merges = match metadata.get("tokenizer.ggml.merges") {
+            None => Vec::new(),
+            Some(_) => metadata.strings("tokenizer.ggml.merges")?,
+        };
+        let pre = metadata.string("tokenizer.ggml.pre")?;
+        let template = metadata.string("tokenizer.chat_template")?;
+        Ok(Some(Self {
+            model: model.to_owned(),
+            pre: pre.unwrap_or("default").to_owned(),
+            tokens,
+            token_types,
+            merges,
+            bos: metadata.token("tokenizer.ggml.bos_token_id"),
+            eos: metadata.token("tokenizer.ggml.eos_token_id"),
+            eot: metadata.token("tokenizer.ggml.eot_token_id"),
+            add_bos: metadata.flag("tokenizer.ggml.add_bos_token")?,
+            add_eos: metadata.flag("tokenizer.ggml.add_eos_token")?,
+            chat_template: template.map(str::to_owned),
+        }))
+    }
+}

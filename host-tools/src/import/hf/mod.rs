@@ -1,0 +1,227 @@
+//! Hugging Face checkpoints: a folder with `config.json`, safetensors weights
+//! and a tokenizer.
+//!
+//! Supported are DeepSeek-V2 and V3 (also Moonlight), Llama, Mistral, Mixtral,
+//! Qwen2, Qwen3 and Qwen3-MoE, in F32, F16, BF16 and FP8 with block scales.
+//! Options that change the result are honoured or refused by name. Both
+//! spellings of configurations load: those of published files and those that
+//! transformers 5 writes.
+//!
+//! ```no_run
+//! # fn main() -> Result<(), briquette::import::ImportError> {
+//! use std::path::Path;
+//!
+//! let mut checkpoint = briquette::import::hf::open(Path::new("DeepSeek-V2-Lite"))?;
+//! checkpoint.weights_mut().check()?;
+//! println!("{}", checkpoint.model().architecture);
+//! # Ok(())
+//! # }
+//! ```
+
+mod architecture;
+mod blocks;
+mod deepseek;
+mod element;
+mod files;
+mod grouped;
+mod header;
+mod keys;
+mod llama;
+mod mixtral;
+mod names;
+mod quantization;
+mod qwen;
+mod rope_settings;
+mod sanity;
+mod settings;
+mod shards;
+mod store;
+mod tokens;
+
+#[cfg(test)]
+mod tests;
+
+pub use names::Names;
+pub use store::SafetensorsStore;
+
+use std::path::{Path, PathBuf};
+
+use serde_json::Value;
+
+use super::{ImportError, Model, Weights};
+use architecture::Architecture;
+use files::{MAX_CONFIG_BYTES, MAX_TOKENIZER_BYTES};
+use keys::Keys;
+use settings::Decoder;
+
+const CONFIG: &str = "config.json";
+
+/// An opened checkpoint: the model, its weights and what belongs to its
+/// tokenizer.
+pub struct HuggingFace {
+    folder: PathBuf,
+    weights: Weights,
+    config: Value,
+    generation_config: Option<Value>,
+    tokenizer_config: Option<Value>,
+    chat_template: Option<String>,
+}
+
+/// Opens the checkpoint in `folder`. Reads the configuration and the headers of
+/// the weights' files, no weights.
+///
+/// # Errors
+/// If the folder has no readable `config.json` or weights, something in it is
+/// broken, or the model needs what is not supported.
+pub fn open(folder: &Path) -> Result<HuggingFace, ImportError> {
+    let path = folder.join(CONFIG);
+    if !path.is_file() {
+        return Err(no_config(folder));
+    }
+    let config = files::json(&path, MAX_CONFIG_BYTES)?;
+    let keys = Keys::new(&path, &config)?;
+    let architecture = Architecture::detect(keys)?;
+    let block_size = quantization::block_size(keys)?;
+    let decoder = architecture.read(keys)?;
+    let store = SafetensorsStore::open(folder, block_size)?;
+    let is_mixtral = architecture == Architecture::Mixtral;
+    let names = Names::new(
+        decoder.config,
+        decoder.adjacent_rope_pairs,
+        is_mixtral,
+        |name| store.contains(name),
+    );
+    let model = model(folder, keys, architecture, decoder)?;
+    let optional = |name: &str| files::optional_json(&folder.join(name), MAX_CONFIG_BYTES);
+    let tokenizer_config = optional("tokenizer_config.json")?;
+    let template = folder.join("chat_template.jinja");
+    let chat_template = match files::optional_text(&template, MAX_CONFIG_BYTES)? {
+        Some(template) => Some(template),
+        None => tokenizer_config.as_ref().and_then(tokens::chat_template),
+    };
+    Ok(HuggingFace {
+        folder: folder.to_owned(),
+        weights: Weights::new(model, Box::new(store), Box::new(names)),
+        generation_config: optional("generation_config.json")?,
+        tokenizer_config,
+        chat_template,
+        config,
+    })
+}
+
+impl HuggingFace {
+    /// What the model is.
+    pub const fn model(&self) -> &Model {
+        self.weights.model()
+    }
+
+    /// The model's weights in canonical form.
+    pub const fn weights_mut(&mut self) -> &mut Weights {
+        &mut self.weights
+    }
+
+    /// Gives up everything but the weights.
+    pub fn into_weights(self) -> Weights {
+        self.weights
+    }
+
+    /// The content of `config.json`.
+    pub const fn config(&self) -> &Value {
+        &self.config
+    }
+
+    /// The content of `tokenizer.json`.
+    ///
+    /// # Errors
+    /// If the file is absent, unreadable, or longer than any vocabulary.
+    pub fn tokenizer_json(&self) -> Result<Vec<u8>, ImportError> {
+        let path = self.folder.join("tokenizer.json");
+        if !path.is_file() {
+            return Err(ImportError::Malformed {
+                path: self.folder.clone(),
+                what: "has no tokenizer.json; a tokenizer.model or tiktoken file alone is not \
+                       read, save it as a fast tokenizer with transformers"
+                    .to_owned(),
+            });
+        }
+        files::bytes(&path, MAX_TOKENIZER_BYTES)
+    }
+
+    /// The content of `tokenizer_config.json`.
+    pub const fn tokenizer_config(&self) -> Option<&Value> {
+        self.tokenizer_config.as_ref()
+    }
+
+    /// The content of `generation_config.json`.
+    pub const fn generation_config(&self) -> Option<&Value> {
+        self.generation_config.as_ref()
+    }
+
+    /// The chat template: `chat_template.jinja`, or else what
+    /// `tokenizer_config.json` has (of several, the one called `default`).
+    pub fn chat_template(&self) -> Option<&str> {
+        self.chat_template.as_deref()
+    }
+
+    /// The tokens that end a text, from `generation_config.json` and
+    /// `config.json`, each once.
+    pub fn eos_token_ids(&self) -> Vec<u32> {
+        let mut ids = Vec::new();
+        for id in self
+            .sources()
+            .flat_map(|source| tokens::ids(source, "eos_token_id"))
+        {
+            if !ids.contains(&id) {
+                ids.push(id);
+            }
+        }
+        ids
+    }
+
+    /// The token that begins a text.
+    pub fn bos_token_id(&self) -> Option<u32> {
+        self.sources()
+            .find_map(|source| tokens::ids(source, "bos_token_id").first().copied())
+    }
+
+    fn sources(&self) -> impl Iterator<Item = &Value> {
+        self.generation_config.iter().chain([&self.config])
+    }
+}
+
+fn model(
+    folder: &Path,
+    keys: Keys<'_>,
+    architecture: Architecture,
+    decoder: Decoder,
+) -> Result<Model, ImportError> {
+    let stated = keys.text("_name_or_path")?.and_then(last_component);
+    Ok(Model {
+        architecture: architecture.name().to_owned(),
+        name: stated.or_else(|| last_component(folder)),
+        config: decoder.config,
+        layers: decoder.layers,
+        rope_inverse_frequencies: decoder.rope_inverse_frequencies,
+    })
+}
+
+/// A name without the path that it stands in, which would say something about
+/// the machine and not about the model.
+fn last_component<P: AsRef<Path> + ?Sized>(path: &P) -> Option<String> {
+    let name = path.as_ref().file_name()?.to_str()?;
+    Some(name.to_owned())
+}
+
+fn no_config(folder: &Path) -> ImportError {
+    let what = if folder.is_file() {
+        "is a file; give the folder that has its config.json"
+    } else if folder.is_dir() {
+        "has no config.json; give the folder of a Hugging Face checkpoint, or a .gguf file"
+    } else {
+        "there is no such folder"
+    };
+    ImportError::Malformed {
+        path: folder.to_owned(),
+        what: what.to_owned(),
+    }
+}

@@ -1,0 +1,55 @@
+//! Where each canonical tensor lies in a checkpoint.
+
+use briquette_engine::blob::Role;
+
+/// Names one canonical tensor.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct TensorId {
+    /// What the tensor is for.
+    pub role: Role,
+    /// The layer, 0 for the model's own tensors.
+    pub layer: u32,
+}
+
+/// How the stored rows become the canonical rows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Transform {
+    /// As they stand.
+    Direct,
+    /// RoPE pairs stand side by side in the checkpoint, `(2i, 2i + 1)`; the
+    /// engine wants them split in halves, `(i, i + rope_rows / 2)`. In every
+    /// head of `head_rows` rows the last `rope_rows` are reordered: even ones
+    /// first, then odd ones.
+    SplitRopePairs {
+        /// Rows of one head.
+        head_rows: u32,
+        /// Rows of these, at the end, that RoPE rotates.
+        rope_rows: u32,
+    },
+    /// The stored matrix `[cols, rows]` is the transpose of the canonical one.
+    Transposed,
+}
+
+/// Where one canonical matrix (one expert's, one head's) or vector comes from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Recipe {
+    /// The stored tensor's name.
+    pub tensor: String,
+    /// The stored tensor's whole shape, to be checked before reading.
+    pub shape: Vec<u64>,
+    /// The first stored row that belongs to this matrix.
+    pub first_row: u64,
+    /// How stored rows become canonical rows.
+    pub transform: Transform,
+}
+
+/// An importer's knowledge of tensor names.
+///
+/// A vector is one row: a stored `[n]` tensor counts as one row of `n`, and
+/// [`Transform::SplitRopePairs`] then reorders its elements.
+pub trait Mapping {
+    /// Where matrix number `index` (an expert, a head, else 0) of tensor `id`
+    /// lies. Only asked for tensors that the model's configuration has, never
+    /// for [`Role::RopeInverseFrequency`].
+    fn recipe(&self, id: TensorId, index: u32) -> Recipe;
+}

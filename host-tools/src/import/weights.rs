@@ -1,0 +1,312 @@
+//! A checkpoint's weights in the canonical order, shape and layout.
+
+mod checks;
+mod rope_pairs;
+
+#[cfg(test)]
+mod tests;
+
+use std::mem;
+use std::ops::Range;
+
+use briquette_engine::blob::{LayerKind, Role, Shape};
+
+use super::{ImportError, Mapping, Model, Recipe, Rows, TensorId, TensorStore, Transform};
+use rope_pairs::RopePairs;
+
+/// A model together with what it takes to read its weights.
+pub struct Weights {
+    model: Model,
+    store: Box<dyn TensorStore>,
+    mapping: Box<dyn Mapping>,
+    stored: Rows,
+    transposed: Option<TransposedMatrix>,
+}
+
+/// The last matrix that was transposed: its rows are usually asked for in
+/// several calls, but each of them needs all of what is stored.
+struct TransposedMatrix {
+    tensor: String,
+    first_row: u64,
+    rows: Rows,
+}
+
+impl Weights {
+    /// Joins a model, its tensors and the knowledge of their names.
+    pub fn new(model: Model, store: Box<dyn TensorStore>, mapping: Box<dyn Mapping>) -> Self {
+        Self {
+            model,
+            store,
+            mapping,
+            stored: Rows::default(),
+            transposed: None,
+        }
+    }
+
+    /// What the model is.
+    pub const fn model(&self) -> &Model {
+        &self.model
+    }
+
+    /// All tensors that the model has, in file order.
+    pub fn ids(&self) -> impl Iterator<Item = TensorId> + use<'_> {
+        let layers = (0..).zip(&self.model.layers);
+        let model = Role::MODEL.map(|role| (TensorId { role, layer: 0 }, LayerKind::default()));
+        let layers = layers
+            .flat_map(|(layer, &kind)| Role::LAYER.map(|role| (TensorId { role, layer }, kind)));
+        model
+            .into_iter()
+            .chain(layers)
+            .filter(|&(id, kind)| self.model.config.shape(id.role, kind).is_some())
+            .map(|(id, _)| id)
+    }
+
+    /// The tensor's canonical shape, `None` if the model has no such tensor.
+    pub fn shape(&self, id: TensorId) -> Option<Shape> {
+        let kind = if Role::MODEL.contains(&id.role) {
+            LayerKind::default()
+        } else {
+            *self.model.layers.get(id.layer as usize)?
+        };
+        self.model.config.shape(id.role, kind)
+    }
+
+    /// The element type of the tensor as its checkpoint names it; empty if the
+    /// checkpoint lacks the tensor.
+    pub fn encoding(&self, id: TensorId) -> String {
+        if id.role == Role::RopeInverseFrequency {
+            return "F32".to_owned();
+        }
+        let name = self.mapping.recipe(id, 0).tensor;
+        self.store
+            .find(&name)
+            .map_or_else(String::new, |stored| stored.encoding)
+    }
+
+    /// Checks that every tensor that the configuration asks for is there, has
+    /// the shape that it asks for, and is in a format that can be read. Reads
+    /// no weights.
+    ///
+    /// # Errors
+    /// If one is absent, has another shape, or cannot be read.
+    pub fn check(&mut self) -> Result<(), ImportError> {
+        let ids: Vec<TensorId> = self.ids().collect();
+        for id in ids {
+            let shape = self.known_shape(id)?;
+            if id.role == Role::RopeInverseFrequency {
+                self.check_frequencies(shape)?;
+                continue;
+            }
+            let mut last = String::new();
+            for index in 0..shape.count {
+                let recipe = self.mapping.recipe(id, index);
+                checks::extent(&recipe, shape)?;
+                if recipe.tensor != last {
+                    self.check_stored(&recipe)?;
+                    last = recipe.tensor;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Replaces `out` by the canonical rows `rows` of matrix number `index` (an
+    /// expert, a head, else 0) of the tensor `id`. A vector is one row.
+    ///
+    /// # Errors
+    /// If the model has no such rows, reading fails, or a weight is not a
+    /// finite number.
+    pub fn read(
+        &mut self,
+        id: TensorId,
+        index: u32,
+        rows: Range<u32>,
+        out: &mut Rows,
+    ) -> Result<(), ImportError> {
+        let shape = self.known_shape(id)?;
+        if index >= shape.count || rows.start > rows.end || rows.end > shape.rows {
+            return Err(ImportError::NoSuchRows {
+                tensor: label(id),
+                first: rows.start.into(),
+                last: rows.end.into(),
+            });
+        }
+        if id.role == Role::RopeInverseFrequency {
+            self.check_frequencies(shape)?;
+            out.cols = shape.cols as usize;
+            out.grids.clear();
+            out.values.clear();
+            if !rows.is_empty() {
+                out.values.extend(&self.model.rope_inverse_frequencies);
+            }
+            return Ok(());
+        }
+        let recipe = self.mapping.recipe(id, index);
+        checks::extent(&recipe, shape)?;
+        match recipe.transform {
+            Transform::Direct => self.read_stored(&recipe, widen(&rows), out),
+            Transform::SplitRopePairs {
+                head_rows,
+                rope_rows,
+            } => {
+                let pairs = RopePairs::new(head_rows, rope_rows);
+                if id.role.is_vector() {
+                    self.read_stored(&recipe, widen(&rows), out)?;
+                    pairs.split_elements(&mut out.values);
+                    out.grids.clear();
+                    Ok(())
+                } else {
+                    self.read_split(&recipe, pairs, rows, out)
+                }
+            }
+            Transform::Transposed => self.read_transposed(&recipe, shape, rows, out),
+        }
+    }
+
+    fn known_shape(&self, id: TensorId) -> Result<Shape, ImportError> {
+        self.shape(id)
+            .ok_or_else(|| ImportError::MissingTensor { tensor: label(id) })
+    }
+
+    fn check_frequencies(&self, shape: Shape) -> Result<(), ImportError> {
+        let frequencies = &self.model.rope_inverse_frequencies;
+        let recipe = Recipe {
+            tensor: format!("{:?}", Role::RopeInverseFrequency),
+            shape: vec![shape.cols.into()],
+            first_row: 0,
+            transform: Transform::Direct,
+        };
+        checks::stored_values(&recipe, 0, 1, (frequencies.len(), frequencies))
+    }
+
+    fn check_stored(&mut self, recipe: &Recipe) -> Result<(), ImportError> {
+        let stored = self
+            .store
+            .find(&recipe.tensor)
+            .ok_or_else(|| ImportError::MissingTensor {
+                tensor: recipe.tensor.clone(),
+            })?;
+        if stored.shape != recipe.shape {
+            return Err(ImportError::Shape {
+                tensor: recipe.tensor.clone(),
+                found: stored.shape,
+                expected: recipe.shape.clone(),
+            });
+        }
+        // No rows: only whether the store can read this format at all.
+        self.store.read_rows(&recipe.tensor, 0..0, &mut self.stored)
+    }
+
+    /// Reads stored rows, counted from the recipe's first, and checks that the
+    /// store kept to the expected width and that all weights are finite.
+    fn read_stored(
+        &mut self,
+        recipe: &Recipe,
+        rows: Range<u64>,
+        out: &mut Rows,
+    ) -> Result<(), ImportError> {
+        let first = recipe.first_row + rows.start;
+        let last = recipe.first_row + rows.end;
+        self.store.read_rows(&recipe.tensor, first..last, out)?;
+        let values = (out.cols, out.values.as_slice());
+        checks::stored_values(recipe, first, last - first, values)
+    }
+
+    /// Reads the span of stored rows that the canonical `rows` come from, which
+    /// is wider than they are only where the range cuts a head's rotated rows.
+    fn read_split(
+        &mut self,
+        recipe: &Recipe,
+        pairs: RopePairs,
+        rows: Range<u32>,
+        out: &mut Rows,
+    ) -> Result<(), ImportError> {
+        let sources: Vec<u32> = rows.map(|row| pairs.source(row)).collect();
+        let first = sources.iter().copied().min().unwrap_or(0);
+        let last = sources.iter().map(|row| row + 1).max().unwrap_or(0);
+        let mut stored = mem::take(&mut self.stored);
+        let result = self.read_stored(recipe, first.into()..last.into(), &mut stored);
+        if result.is_ok() {
+            let sources = sources.iter().map(|row| (row - first) as usize);
+            gather_rows(&stored, sources, out);
+        }
+        self.stored = stored;
+        result
+    }
+
+    fn read_transposed(
+        &mut self,
+        recipe: &Recipe,
+        shape: Shape,
+        rows: Range<u32>,
+        out: &mut Rows,
+    ) -> Result<(), ImportError> {
+        let cached = self.transposed.take().filter(|matrix| {
+            matrix.tensor == recipe.tensor && matrix.first_row == recipe.first_row
+        });
+        let matrix = match cached {
+            Some(matrix) => matrix,
+            None => self.transpose(recipe, shape)?,
+        };
+        let cols = matrix.rows.cols;
+        out.cols = cols;
+        out.grids.clear();
+        out.values.clear();
+        let values = rows.start as usize * cols..rows.end as usize * cols;
+        out.values.extend(&matrix.rows.values[values]);
+        self.transposed = Some(matrix);
+        Ok(())
+    }
+
+    fn transpose(
+        &mut self,
+        recipe: &Recipe,
+        shape: Shape,
+    ) -> Result<TransposedMatrix, ImportError> {
+        let mut stored = mem::take(&mut self.stored);
+        let result = self.read_stored(recipe, 0..shape.cols.into(), &mut stored);
+        let (rows, cols) = (shape.rows as usize, shape.cols as usize);
+        let matrix = result.map(|()| {
+            let mut values = Vec::with_capacity(stored.values.len());
+            for row in 0..rows {
+                values.extend((0..cols).map(|col| stored.values[col * rows + row]));
+            }
+            TransposedMatrix {
+                tensor: recipe.tensor.clone(),
+                first_row: recipe.first_row,
+                rows: Rows {
+                    cols,
+                    values,
+                    grids: Vec::new(),
+                },
+            }
+        });
+        self.stored = stored;
+        matrix
+    }
+}
+
+/// Replaces `out` by some rows of `stored`, with their grids.
+fn gather_rows(stored: &Rows, sources: impl Iterator<Item = usize>, out: &mut Rows) {
+    let cols = stored.cols;
+    let grids = if stored.values.is_empty() {
+        0
+    } else {
+        stored.grids.len() * cols / stored.values.len()
+    };
+    out.cols = cols;
+    out.values.clear();
+    out.grids.clear();
+    for row in sources {
+        out.values.extend(&stored.values[row * cols..][..cols]);
+        out.grids.extend(&stored.grids[row * grids..][..grids]);
+    }
+}
+
+fn widen(rows: &Range<u32>) -> Range<u64> {
+    rows.start.into()..rows.end.into()
+}
+
+fn label(id: TensorId) -> String {
+    format!("{:?} of layer {}", id.role, id.layer)
+}

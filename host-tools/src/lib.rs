@@ -1,0 +1,16 @@
+//! The host side of Briquette: importing checkpoints, pressing briquettes,
+//! running them, and the commands of the `briquette` tool.
+
+pub mod chat;
+pub mod checkpoint;
+pub mod cli;
+mod commands;
+pub mod generate;
+pub mod import;
+pub mod loaded;
+pub mod measure;
+pub mod pack;
+pub mod target;
+pub mod terminal;
+pub mod text;
+pub mod tokenizer;

@@ -1,0 +1,7 @@
+//! The `briquette` command-line tool.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    briquette::cli::main()
+}

@@ -1,0 +1,53 @@
+//! What can go wrong while packing.
+
+use std::io;
+use std::path::PathBuf;
+
+use briquette_engine::EngineError;
+use briquette_engine::blob::BlobError;
+
+use crate::import::ImportError;
+use crate::target::DoesNotFit;
+
+/// Why there is no briquette.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum PackError {
+    /// The checkpoint was refused.
+    #[error(transparent)]
+    Import(#[from] ImportError),
+    /// The output could not be written. Nothing was left behind.
+    #[error("writing {}: {source}", path.display())]
+    Write {
+        /// The output.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// The model is not one that the format can hold.
+    #[error("the model cannot be packed: {0}")]
+    Model(#[from] BlobError),
+    /// The memory plan cannot be made.
+    #[error("the model cannot be planned: {0}")]
+    Plan(#[from] EngineError),
+    /// The model needs more than the target has.
+    #[error(transparent)]
+    Target(#[from] DoesNotFit),
+    /// The manifest cannot be encoded.
+    #[error("the manifest cannot be encoded: {0}")]
+    Manifest(#[from] postcard::Error),
+    /// More stop tokens than the format holds.
+    #[error("{found} stop tokens; the format holds {most}")]
+    StopTokens {
+        /// How many there are.
+        found: usize,
+        /// How many fit.
+        most: usize,
+    },
+    /// The sizes overflow 64 bits.
+    #[error("the model is too large for the format")]
+    TooLarge,
+    /// The user stopped it. Nothing was left behind.
+    #[error("interrupted: no file was written")]
+    Interrupted,
+}

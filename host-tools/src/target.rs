@@ -1,0 +1,212 @@
+//! What a device has, and whether a model fits it.
+
+use std::path::{Path, PathBuf};
+
+use briquette_engine::blob::ModelConfig;
+use briquette_engine::cpu::{Plan, PlanOptions};
+use serde::Deserialize;
+
+/// Memory of a device.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Target {
+    /// What the device is.
+    pub description: String,
+    /// Bytes of RAM.
+    pub ram_bytes: u64,
+    /// Of these, bytes for stack, drivers and the rest of the program.
+    pub reserved_ram_bytes: u64,
+    /// Bytes of flash or storage that can be read in place.
+    pub flash_bytes: u64,
+    /// Of these, bytes for the program.
+    pub reserved_flash_bytes: u64,
+}
+
+/// Profiles that come with the tool.
+const PROFILES: [(&str, &str); 5] = [
+    (
+        "mps2-an500",
+        include_str!("../../models/targets/mps2-an500.toml"),
+    ),
+    (
+        "mps3-an547",
+        include_str!("../../models/targets/mps3-an547.toml"),
+    ),
+    (
+        "raspberry-pi-zero-2",
+        include_str!("../../models/targets/raspberry-pi-zero-2.toml"),
+    ),
+    ("rp2350", include_str!("../../models/targets/rp2350.toml")),
+    (
+        "stm32h743",
+        include_str!("../../models/targets/stm32h743.toml"),
+    ),
+];
+
+/// Why there is no such target.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum TargetError {
+    /// Neither a known name nor a file.
+    #[error("no target `{name}`; known: {known}, or the path of a .toml file")]
+    Unknown {
+        /// What was asked for.
+        name: String,
+        /// All names.
+        known: String,
+    },
+    /// The profile cannot be read.
+    #[error("{}: {source}", path.display())]
+    Io {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// The profile is not what it should be.
+    #[error("target profile `{name}`: {source}")]
+    Profile {
+        /// The name or path.
+        name: String,
+        /// What is wrong.
+        source: toml::de::Error,
+    },
+}
+
+/// A model that needs more than a device has.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "the model does not fit {description}: arena {arena} bytes of {ram} free RAM, \
+     file {file} bytes of {flash} free flash{advice}"
+)]
+pub struct DoesNotFit {
+    description: String,
+    arena: u64,
+    ram: u64,
+    file: u64,
+    flash: u64,
+    advice: String,
+}
+
+impl Target {
+    /// The profile called `name`, or the one in the file at that path.
+    ///
+    /// # Errors
+    /// If there is neither, or the profile is broken.
+    pub fn find(name: &str) -> Result<Self, TargetError> {
+        let parse = |text: &str| {
+            toml::from_str(text).map_err(|source| TargetError::Profile {
+                name: name.to_owned(),
+                source,
+            })
+        };
+        if let Some((_, text)) = PROFILES.iter().find(|(known, _)| *known == name) {
+            return parse(text);
+        }
+        let path = Path::new(name);
+        if path.extension().is_none_or(|extension| extension != "toml") {
+            return Err(TargetError::Unknown {
+                name: name.to_owned(),
+                known: PROFILES.map(|(known, _)| known).join(", "),
+            });
+        }
+        let text = std::fs::read_to_string(path).map_err(|source| TargetError::Io {
+            path: path.to_owned(),
+            source,
+        })?;
+        parse(&text)
+    }
+
+    /// Whether a model of `file_bytes` with this plan fits.
+    ///
+    /// # Errors
+    /// If not: with the numbers, and with what would fit.
+    pub fn check(
+        &self,
+        config: &ModelConfig,
+        options: PlanOptions,
+        file_bytes: u64,
+    ) -> Result<(), DoesNotFit> {
+        let ram = self.ram_bytes.saturating_sub(self.reserved_ram_bytes);
+        let flash = self.flash_bytes.saturating_sub(self.reserved_flash_bytes);
+        let arena = arena_bytes(config, options);
+        if arena <= ram && file_bytes <= flash {
+            return Ok(());
+        }
+        let mut advice = String::new();
+        if file_bytes > flash {
+            advice += "; fewer bits a weight make the file smaller (--weights q4)";
+        }
+        if arena > ram {
+            advice += &match self.largest_context(config, options, ram) {
+                Some((context, 1)) if options.batch > 1 => {
+                    format!("; it would fit with --context {context} --batch 1")
+                }
+                Some((context, _)) => format!("; it would fit with --context {context}"),
+                None => "; no context fits, even with --batch 1".into(),
+            };
+        }
+        Err(DoesNotFit {
+            description: self.description.clone(),
+            arena,
+            ram,
+            file: file_bytes,
+            flash,
+            advice,
+        })
+    }
+
+    /// The longest context that fits with the batch asked for, else with
+    /// batches of one.
+    fn largest_context(
+        &self,
+        config: &ModelConfig,
+        options: PlanOptions,
+        ram: u64,
+    ) -> Option<(u32, u32)> {
+        [options.batch, 1].into_iter().find_map(|batch| {
+            let fits = |context: u32| {
+                let options = PlanOptions {
+                    context,
+                    batch,
+                    ..options
+                };
+                arena_bytes(config, options) <= ram
+            };
+            // Halving: the arena grows with the context.
+            let (mut low, mut high) = (0, options.context);
+            while low < high {
+                let middle = low + (high - low).div_ceil(2);
+                if fits(middle) {
+                    low = middle;
+                } else {
+                    high = middle - 1;
+                }
+            }
+            (low > 0).then_some((low, batch))
+        })
+    }
+}
+
+fn arena_bytes(config: &ModelConfig, options: PlanOptions) -> u64 {
+    Plan::for_config(config, options).map_or(u64::MAX, |plan| plan.arena_bytes())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_profile_parses_and_unknown_ones_are_listed() {
+        for (name, _) in PROFILES {
+            let target = Target::find(name).unwrap();
+            assert!(target.ram_bytes > target.reserved_ram_bytes, "{name}");
+        }
+        let error = Target::find("arduino").unwrap_err().to_string();
+        assert!(
+            error.contains("arduino") && error.contains("rp2350"),
+            "{error}"
+        );
+        assert!(Target::find("nowhere/board.toml").is_err());
+    }
+}

@@ -1,0 +1,88 @@
+//! Talking to the person at the keyboard: messages, progress, Ctrl-C.
+
+use std::io::{self, IsTerminal};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use anstyle::{AnsiColor, Style};
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use tracing_subscriber::EnvFilter;
+
+static INTERRUPTED: AtomicBool = AtomicBool::new(false);
+
+/// Sends log messages to stderr; `BRIQUETTE_LOG=debug` shows more.
+pub fn start_logging() {
+    let filter = EnvFilter::try_from_env("BRIQUETTE_LOG").unwrap_or_else(|_| "warn".into());
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(io::stderr)
+        .with_ansi(io::stderr().is_terminal())
+        .with_target(false)
+        .without_time()
+        .init();
+}
+
+/// Lets long work stop cleanly at Ctrl-C; a second Ctrl-C ends the process.
+pub fn watch_for_interrupt() {
+    let watching = ctrlc::set_handler(|| {
+        if INTERRUPTED.swap(true, Ordering::SeqCst) {
+            std::process::exit(130);
+        }
+    });
+    if let Err(error) = watching {
+        tracing::warn!("Ctrl-C will end the program at once: {error}");
+    }
+}
+
+/// Whether Ctrl-C was pressed.
+pub fn interrupted() -> bool {
+    INTERRUPTED.load(Ordering::SeqCst)
+}
+
+/// Forgets that Ctrl-C was pressed: in a chat it only ends the answer.
+pub fn clear_interrupt() {
+    INTERRUPTED.store(false, Ordering::SeqCst);
+}
+
+/// Prints an error and its causes.
+pub fn show_error(error: &dyn std::error::Error) {
+    let style = style(AnsiColor::Red, io::stderr().is_terminal());
+    eprint!("{style}error:{style:#} {error}");
+    let mut shown = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        let text = error.to_string();
+        if !shown.contains(&text) {
+            eprint!(": {text}");
+            shown = text;
+        }
+        cause = error.source();
+    }
+    eprintln!();
+}
+
+/// A bold colour, if wanted.
+pub fn style(color: AnsiColor, wanted: bool) -> Style {
+    if wanted && std::env::var_os("NO_COLOR").is_none() {
+        Style::new().bold().fg_color(Some(color.into()))
+    } else {
+        Style::new()
+    }
+}
+
+/// A progress bar on stderr, shown on a terminal only.
+pub fn progress(total: u64, what: &'static str) -> ProgressBar {
+    let bar = ProgressBar::with_draw_target(Some(total), ProgressDrawTarget::stderr_with_hz(10));
+    let template = "{msg} [{bar:32}] {percent}% {elapsed} (left: {eta})";
+    if let Ok(style) = ProgressStyle::with_template(template) {
+        bar.set_style(style.progress_chars("█▌ "));
+    }
+    bar.set_message(what);
+    bar.enable_steady_tick(Duration::from_millis(250));
+    bar
+}
+
+/// `1234567` as `1.18 MiB`.
+pub fn bytes(count: u64) -> String {
+    indicatif::BinaryBytes(count).to_string()
+}

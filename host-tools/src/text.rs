@@ -1,0 +1,126 @@
+//! Text in and out of a briquette: tokenizer, chat template, decoding.
+
+use briquette_engine::blob::Blob;
+use briquette_engine::text::{EncodeOptions, Scratch, Tokenizer, TokenizerError};
+
+use crate::chat::{ChatError, ChatTemplate, Message};
+
+/// A briquette's tokenizer and chat template.
+#[derive(Debug, Clone)]
+pub struct TextModel<'a> {
+    tokenizer: Tokenizer<'a>,
+    template: Option<ChatTemplate>,
+    stop_tokens: Vec<u32>,
+}
+
+/// Why text could not be turned into tokens.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum TextError {
+    /// The file was packed without a tokenizer.
+    #[error("the briquette has no tokenizer; `logits` works on token ids")]
+    NoTokenizer,
+    /// The tokenizer's section is broken, or refuses the text.
+    #[error("tokenizer: {0}")]
+    Tokenizer(#[from] TokenizerError),
+    /// The chat template fails.
+    #[error(transparent)]
+    Chat(#[from] ChatError),
+}
+
+impl<'a> TextModel<'a> {
+    /// Opens the tokenizer of `blob`.
+    ///
+    /// # Errors
+    /// If there is none, or it is broken.
+    pub fn new(blob: &Blob<'a>) -> Result<Self, TextError> {
+        if blob.tokenizer_section().is_empty() {
+            return Err(TextError::NoTokenizer);
+        }
+        let tokenizer = Tokenizer::new(blob.tokenizer_section())?;
+        let source = blob.manifest().chat.template;
+        let name = |id: Option<u32>| {
+            let bytes = id.map(|id| tokenizer.token_bytes(id)).unwrap_or_default();
+            String::from_utf8_lossy(bytes).into_owned()
+        };
+        let template = (!source.is_empty()).then(|| ChatTemplate {
+            source: source.to_owned(),
+            bos_token: name(tokenizer.bos()),
+            eos_token: name(tokenizer.eos()),
+        });
+        let mut stop_tokens: Vec<u32> = blob.manifest().stop_tokens.to_vec();
+        stop_tokens.extend(tokenizer.stops());
+        Ok(Self {
+            tokenizer,
+            template,
+            stop_tokens,
+        })
+    }
+
+    /// The tokenizer.
+    pub const fn tokenizer(&self) -> &Tokenizer<'a> {
+        &self.tokenizer
+    }
+
+    /// Whether conversations can be rendered.
+    pub const fn has_chat_template(&self) -> bool {
+        self.template.is_some()
+    }
+
+    /// Whether a generation ends at this token.
+    pub fn is_stop(&self, token: u32) -> bool {
+        self.stop_tokens.contains(&token)
+    }
+
+    /// The tokens of `text`.
+    ///
+    /// # Errors
+    /// If the tokenizer refuses it.
+    pub fn encode(&self, text: &str, options: EncodeOptions) -> Result<Vec<u32>, TextError> {
+        let needed = self.tokenizer.buffers_needed(text.len());
+        let mut ids = vec![0; needed.tokens];
+        let mut words = vec![0; needed.words];
+        let mut normalized = vec![0; needed.text];
+        let mut scratch = Scratch {
+            words: &mut words,
+            text: &mut normalized,
+        };
+        let count = self
+            .tokenizer
+            .encode(text, options, &mut ids, &mut scratch)?;
+        ids.truncate(count);
+        Ok(ids)
+    }
+
+    /// The tokens of a plain text that a model is to continue: with the
+    /// tokenizer's own tokens around it, and the names of special tokens read
+    /// as these.
+    ///
+    /// # Errors
+    /// As [`Self::encode`].
+    pub fn encode_raw(&self, text: &str) -> Result<Vec<u32>, TextError> {
+        let options = EncodeOptions {
+            add_special: true,
+            parse_special: true,
+        };
+        self.encode(text, options)
+    }
+
+    /// The tokens of a conversation, up to where the answer begins. Without a
+    /// template, the messages' plain text.
+    ///
+    /// # Errors
+    /// If the template fails or the tokenizer refuses the text.
+    pub fn encode_chat(&self, messages: &[Message]) -> Result<Vec<u32>, TextError> {
+        let Some(template) = &self.template else {
+            let text: Vec<&str> = messages.iter().map(|m| m.content.as_str()).collect();
+            return self.encode_raw(&text.join("\n"));
+        };
+        // The template writes the tokens around the text itself.
+        let options = EncodeOptions {
+            add_special: false,
+            parse_special: true,
+        };
+        self.encode(&template.render(messages)?, options)
+    }
+}
