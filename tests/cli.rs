@@ -1,0 +1,340 @@
+//! The tool as a stranger uses it.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+use tempfile::TempDir;
+
+fn tool(args: &[&str]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_briquette"))
+        .args(args)
+        .stdin(Stdio::null())
+        .output()
+        .unwrap()
+}
+
+fn golden(name: &str) -> String {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/golden");
+    path.join(name).to_str().unwrap().to_owned()
+}
+
+fn succeed(args: &[&str]) -> String {
+    let output = tool(args);
+    let errors = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(0), "{args:?}: {errors}");
+    String::from_utf8(output.stdout).unwrap()
+}
+
+/// Runs what must fail with exit code 1 and returns the message.
+fn fail(args: &[&str]) -> String {
+    let output = tool(args);
+    assert_eq!(output.status.code(), Some(1), "{args:?}");
+    let errors = String::from_utf8(output.stderr).unwrap();
+    assert!(
+        errors.lines().any(|line| line.starts_with("error: ")),
+        "{errors}"
+    );
+    assert!(!errors.contains("panicked"), "{errors}");
+    errors
+}
+
+fn json(args: &[&str]) -> Value {
+    let mut args = args.to_vec();
+    args.push("--json");
+    serde_json::from_str(&succeed(&args)).unwrap()
+}
+
+/// A folder with a packed model.
+struct Workplace {
+    folder: TempDir,
+}
+
+impl Workplace {
+    fn new() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let place = Self { folder };
+        let model = place.path("model.briq");
+        succeed(&["pack", &golden("tiny-v3"), "-o", &model, "--weights", "q8"]);
+        place
+    }
+
+    fn path(&self, name: &str) -> String {
+        self.folder.path().join(name).to_str().unwrap().to_owned()
+    }
+
+    /// Names of all files, partial ones included.
+    fn files(&self) -> Vec<String> {
+        let entries = fs::read_dir(self.folder.path()).unwrap();
+        let mut names: Vec<String> = entries
+            .map(|entry| entry.unwrap().file_name().to_string_lossy().into_owned())
+            .collect();
+        names.sort();
+        names
+    }
+}
+
+/// A copy of a golden folder, to be damaged.
+fn copy_of(name: &str) -> (TempDir, PathBuf) {
+    let folder = tempfile::tempdir().unwrap();
+    for entry in fs::read_dir(golden(name)).unwrap() {
+        let path = entry.unwrap().path();
+        let to = folder.path().join(path.file_name().unwrap());
+        fs::write(to, fs::read(&path).unwrap()).unwrap();
+    }
+    let path = folder.path().to_owned();
+    (folder, path)
+}
+
+#[test]
+fn help_shows_examples() {
+    let verbs = [
+        "demo", "pack", "inspect", "verify", "run", "tokenize", "logits", "eval", "bench",
+    ];
+    let help = succeed(&["--help"]);
+    for verb in verbs {
+        assert!(help.contains(verb), "{verb}");
+        let help = succeed(&[verb, "--help"]);
+        assert!(help.contains(&format!("briquette {verb}")), "{help}");
+    }
+}
+
+#[test]
+fn wrong_usage_has_exit_code_two() {
+    for args in [
+        &["press"][..],
+        &["pack"],
+        &["pack", "x", "-o", "y", "--weights", "q3"],
+        &["run", "model.briq", "-n", "many"],
+        &["bench", "model.briq", "--threads", "x"],
+    ] {
+        assert_eq!(tool(args).status.code(), Some(2), "{args:?}");
+    }
+    assert_eq!(tool(&[]).status.code(), Some(2));
+}
+
+#[test]
+fn missing_and_odd_files_are_named() {
+    let place = Workplace::new();
+    for verb in ["inspect", "verify", "run", "bench"] {
+        assert!(fail(&[verb, "nowhere.briq"]).contains("nowhere.briq"));
+    }
+    let folder = place.path("");
+    assert!(fail(&["verify", &folder]).contains("folder"));
+    let text = place.path("text.briq");
+    fs::write(&text, "hello").unwrap();
+    assert!(fail(&["verify", &text]).contains("not a briquette"));
+    fs::write(&text, "").unwrap();
+    fail(&["verify", &text]);
+    let out = place.path("out.briq");
+    assert!(fail(&["pack", "nowhere", "-o", &out]).contains("nowhere"));
+    assert!(fail(&["pack", &text, "-o", &out]).contains("GGUF"));
+    assert!(fail(&["pack", &folder, "-o", &out]).contains("config.json"));
+    assert!(!Path::new(&out).exists());
+}
+
+#[test]
+fn a_packed_model_can_be_inspected_and_verified() {
+    let place = Workplace::new();
+    let model = place.path("model.briq");
+    let report = json(&["inspect", &model]);
+    assert_eq!(report["config"]["attention"]["kv_lora_rank"], 32);
+    assert_eq!(report["config"]["moe"]["top_k"], 4);
+    let size = fs::metadata(&model).unwrap().len();
+    assert_eq!(report["file_bytes"], size);
+    // 32 codes, a scale, and eight rotated numbers of two bytes; three layers.
+    assert_eq!(report["kv"]["bytes_per_token"], 3 * (32 + 2 + 16));
+    let memory = &report["memory"];
+    let sum = memory["scratch_bytes"].as_u64().unwrap() + memory["kv_bytes"].as_u64().unwrap();
+    assert_eq!(memory["arena_bytes"], sum);
+    assert!(succeed(&["inspect", &model]).contains("MLA"));
+    assert_eq!(json(&["verify", &model])["ok"], true);
+
+    let mut bytes = fs::read(&model).unwrap();
+    let middle = bytes.len() / 2;
+    bytes[middle] ^= 1;
+    fs::write(&model, bytes).unwrap();
+    assert!(fail(&["verify", &model]).contains("checksum"));
+}
+
+#[test]
+fn text_commands_work() {
+    let place = Workplace::new();
+    let model = place.path("model.briq");
+    let tokens = json(&["tokenize", &model, "Hello, world!"]);
+    assert_eq!(tokens["ids"][0], 45);
+    let run = |seed: &str| {
+        json(&[
+            "run", &model, "-p", "Hi", "-n", "12", "--temp", "1", "--seed", seed,
+        ])
+    };
+    assert_eq!(run("5")["tokens"], run("5")["tokens"]);
+    assert_ne!(run("5")["tokens"], run("6")["tokens"]);
+    let greedy = json(&["run", &model, "-p", "Hi", "--raw", "-n", "4"]);
+    assert_eq!(greedy["tokens"].as_array().unwrap().len(), 4);
+    assert_eq!(greedy["stop"], "length");
+    let full = json(&["run", &model, "-p", "Hi", "--raw", "--context", "8"]);
+    assert_eq!(full["stop"], "context_full");
+    let long = "word ".repeat(50);
+    let error = fail(&["run", &model, "-p", &long, "--raw", "--context", "8"]);
+    assert!(error.contains("8 tokens fit"), "{error}");
+
+    let book = place.path("book.txt");
+    fs::write(&book, "A short text, just long enough to be measured.").unwrap();
+    let report = json(&["eval", &model, "--text", &book, "--window", "16"]);
+    assert!(report["perplexity"].as_f64().unwrap() > 1.0);
+    fs::write(&book, b"caf\xe9").unwrap();
+    assert!(fail(&["eval", &model, "--text", &book]).contains("byte 3"));
+}
+
+#[test]
+fn logits_are_written_for_every_token() {
+    let place = Workplace::new();
+    let model = place.path("model.briq");
+    let (ids, out) = (place.path("ids.json"), place.path("out.safetensors"));
+    fs::write(&ids, "[1, 2, 3]").unwrap();
+    succeed(&["logits", &model, "--ids", &ids, "--out", &out]);
+    let bytes = fs::read(&out).unwrap();
+    let tensors = safetensors::SafeTensors::deserialize(&bytes).unwrap();
+    assert_eq!(tensors.tensor("logits").unwrap().shape(), [3, 512]);
+    for (bad, expected) in [
+        ("[]", "empty"),
+        ("[1, 512]", "token 512"),
+        ("[-1]", "JSON"),
+        ("{", "JSON"),
+    ] {
+        fs::write(&ids, bad).unwrap();
+        let error = fail(&["logits", &model, "--ids", &ids, "--out", &out]);
+        assert!(error.contains(expected), "{error}");
+    }
+}
+
+#[test]
+fn bench_reports_json() {
+    let place = Workplace::new();
+    let model = place.path("model.briq");
+    let report = json(&[
+        "bench",
+        &model,
+        "--prompt",
+        "8",
+        "--gen",
+        "4",
+        "--threads",
+        "1,2",
+        "--repeat",
+        "1",
+    ]);
+    let results = report["results"].as_array().unwrap();
+    assert_eq!(results.len(), 4);
+    assert!(
+        results
+            .iter()
+            .all(|r| r["tokens_per_second"].as_f64().unwrap() > 0.0)
+    );
+}
+
+#[test]
+fn targets_refuse_what_does_not_fit_and_say_what_would() {
+    let place = Workplace::new();
+    let out = place.path("out.briq");
+    let source = golden("tiny-v3");
+    let pack = |extra: &[&'static str]| -> Vec<&str> {
+        let mut args = vec!["pack", &source, "-o", &out, "--target"];
+        args.extend(extra);
+        args
+    };
+    succeed(&pack(&["rp2350"]));
+    fs::remove_file(&out).unwrap();
+    assert!(fail(&pack(&["arduino"])).contains("rp2350"));
+    let error = fail(&pack(&["rp2350", "--context", "16384"]));
+    assert!(error.contains("466944 free RAM"), "{error}");
+    assert!(!Path::new(&out).exists());
+    // What it says would fit does.
+    let context = error.split("fit with --context ").nth(1).unwrap();
+    let context = context.split_whitespace().next().unwrap();
+    let mut args = pack(&["rp2350", "--context"]);
+    args.push(context);
+    succeed(&args);
+}
+
+/// A refused checkpoint leaves an existing output as it was, and no other file.
+#[test]
+fn failed_packing_destroys_nothing() {
+    let place = Workplace::new();
+    let model = place.path("model.briq");
+    let before = fs::read(&model).unwrap();
+    let (_keep, folder) = copy_of("tiny-v2");
+    let weights = folder.join("model.safetensors");
+    let sound = fs::read(&weights).unwrap();
+    let source = folder.to_str().unwrap().to_owned();
+
+    fs::write(&weights, &sound[..sound.len() / 2]).unwrap();
+    fail(&["pack", &source, "-o", &model]);
+    let mut poisoned = sound.clone();
+    let at = poisoned.len() - 4;
+    poisoned[at..].copy_from_slice(&f32::NAN.to_le_bytes());
+    fs::write(&weights, &poisoned).unwrap();
+    assert!(fail(&["pack", &source, "-o", &model]).contains("NaN"));
+    fs::write(&weights, &sound).unwrap();
+    let config = folder.join("config.json");
+    let text = fs::read_to_string(&config).unwrap();
+    fs::write(
+        &config,
+        text.replace("DeepseekV2ForCausalLM", "OtherForCausalLM"),
+    )
+    .unwrap();
+    let error = fail(&["pack", &source, "-o", &model]);
+    assert!(error.contains("OtherForCausalLM") && error.contains("DeepseekV3ForCausalLM"));
+    fs::write(
+        &config,
+        text.replace("\"kv_lora_rank\": 32", "\"kv_lora_rank\": 48"),
+    )
+    .unwrap();
+    let error = fail(&["pack", &source, "-o", &model]);
+    assert!(
+        error.contains("shape") && error.contains("[56, 64]"),
+        "{error}"
+    );
+
+    assert_eq!(fs::read(&model).unwrap(), before);
+    assert_eq!(place.files(), ["model.briq"]);
+    let nowhere = place.path("no/such/folder/out.briq");
+    assert!(fail(&["pack", &golden("tiny-v2"), "-o", &nowhere]).contains("no/such/folder"));
+}
+
+/// Ctrl-C half-way: the partial file goes, an existing one stays.
+#[cfg(unix)]
+#[test]
+fn an_interrupt_leaves_nothing_behind() {
+    let cache = Path::new(env!("CARGO_MANIFEST_DIR")).join("../models/cache");
+    let gguf = cache.join("SmolLM2-135M-Instruct.Q4_1.gguf");
+    assert!(
+        gguf.is_file(),
+        "the checkpoint is missing; fetch it with: cargo run --release -- demo --fetch-only"
+    );
+    let place = Workplace::new();
+    let model = place.path("model.briq");
+    let before = fs::read(&model).unwrap();
+    let mut child = Command::new(env!("CARGO_BIN_EXE_briquette"))
+        .args(["pack", gguf.to_str().unwrap(), "-o", &model])
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let start = Instant::now();
+    while place.files().len() < 2 {
+        assert!(
+            start.elapsed() < Duration::from_secs(60),
+            "no partial file appeared"
+        );
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    let pid = child.id().to_string();
+    let sent = Command::new("kill").args(["-INT", &pid]).status().unwrap();
+    assert!(sent.success());
+    assert_eq!(child.wait().unwrap().code(), Some(1));
+    assert_eq!(place.files(), ["model.briq"]);
+    assert_eq!(fs::read(&model).unwrap(), before);
+}

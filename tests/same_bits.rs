@@ -1,0 +1,64 @@
+//! The same briquette and tokens give the same bits, whatever does the work.
+
+use briquette::pack::WeightFormat;
+use briquette_engine::cpu::{Serial, Threads};
+use briquette_engine::kernels::Isa;
+use briquette_engine::kv::KvFormat;
+use briquette_tests::{Packed, Run, golden_folders};
+
+const FORMATS: [(WeightFormat, KvFormat); 4] = [
+    (WeightFormat::F32, KvFormat::F32),
+    (WeightFormat::F16, KvFormat::F16),
+    (WeightFormat::Q8, KvFormat::Q8),
+    (WeightFormat::Q4, KvFormat::Q8),
+];
+
+fn bits(logits: Vec<f32>) -> Vec<u32> {
+    logits.into_iter().map(f32::to_bits).collect()
+}
+
+#[test]
+fn instruction_sets_threads_and_batches_change_nothing() {
+    let two = Threads::new(2).unwrap();
+    let three = Threads::new(3).unwrap();
+    let available: Vec<_> = Isa::available().map(Isa::name).collect();
+    println!("instruction sets here: {available:?}");
+    for golden in golden_folders() {
+        let prompt = golden.prompts.last().unwrap();
+        for (weights, kv) in FORMATS {
+            let packed = Packed::new(&golden.folder, weights, kv);
+            let reference = Run {
+                team: Serial,
+                isa: Isa::PORTABLE,
+                batch: 64,
+            };
+            let expected = bits(packed.logits(&reference, &prompt.ids));
+            let what = format!("{} {weights:?}/{kv:?}", golden.name);
+            for isa in Isa::available() {
+                let run = Run { isa, ..reference };
+                assert_eq!(
+                    bits(packed.logits(&run, &prompt.ids)),
+                    expected,
+                    "{what} {isa:?}"
+                );
+            }
+            for batch in [1, 7] {
+                let run = Run {
+                    batch,
+                    ..Run::default()
+                };
+                let logits = bits(packed.logits(&run, &prompt.ids));
+                assert_eq!(logits, expected, "{what}, batches of {batch}");
+            }
+            for team in [&two, &three] {
+                let run = Run {
+                    team: team.clone(),
+                    isa: Isa::detect(),
+                    batch: 16,
+                };
+                let logits = bits(packed.logits(&run, &prompt.ids));
+                assert_eq!(logits, expected, "{what}, {team:?}");
+            }
+        }
+    }
+}

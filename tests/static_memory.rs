@@ -1,0 +1,85 @@
+//! One arena, planned to the byte, and not a single allocation.
+
+use std::alloc::{GlobalAlloc, Layout, System};
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use briquette::loaded::Arena;
+use briquette::pack::WeightFormat;
+use briquette_engine::blob::Blob;
+use briquette_engine::cpu::{Plan, PlanOptions};
+use briquette_engine::kv::KvFormat;
+use briquette_engine::{EngineError, Session};
+use briquette_tests::{Packed, golden_folders};
+
+/// Counts every allocation of the process.
+struct Counting;
+
+static ALLOCATIONS: AtomicU64 = AtomicU64::new(0);
+
+// SAFETY: every call is handed on to the system's allocator unchanged.
+unsafe impl GlobalAlloc for Counting {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        ALLOCATIONS.fetch_add(1, Ordering::SeqCst);
+        // SAFETY: the caller's promises are the system allocator's.
+        unsafe { System.alloc(layout) }
+    }
+
+    unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
+        // SAFETY: as above.
+        unsafe { System.dealloc(pointer, layout) }
+    }
+}
+
+#[global_allocator]
+static ALLOCATOR: Counting = Counting;
+
+fn packed_plan(blob: &Blob<'_>) -> Plan {
+    Plan::new(blob.manifest(), PlanOptions::packed(blob.manifest())).unwrap()
+}
+
+/// One test, so that nothing else allocates meanwhile.
+#[test]
+fn a_session_allocates_nothing_and_uses_what_was_planned() {
+    for golden in golden_folders() {
+        for (weights, kv) in [
+            (WeightFormat::F32, KvFormat::F32),
+            (WeightFormat::Q8, KvFormat::F16),
+            (WeightFormat::Q4, KvFormat::Q8),
+        ] {
+            let packed = Packed::new(&golden.folder, weights, kv);
+            let bytes = packed.file.blob().unwrap().bytes();
+            let plan = packed_plan(&packed.file.blob().unwrap());
+            let recorded = packed.file.blob().unwrap().manifest().memory;
+            assert_eq!(plan.contract(recorded.resident_bytes), recorded);
+            let mut arena = Arena::for_plan(&plan).unwrap();
+            let memory = arena.bytes_mut();
+            assert_eq!(memory.len() as u64, plan.arena_bytes());
+
+            let before = ALLOCATIONS.load(Ordering::SeqCst);
+            let blob = Blob::open(bytes).unwrap();
+            let plan = packed_plan(&blob);
+            let mut session = Session::new(blob, &plan, memory).unwrap();
+            let mut token = 0;
+            for prompt in &golden.prompts {
+                session.truncate(0);
+                session.prefill(&prompt.ids).unwrap();
+                for _ in 0..8 {
+                    let logits = session.decode(token).unwrap();
+                    let best = (0..logits.len()).max_by(|a, b| logits[*a].total_cmp(&logits[*b]));
+                    token = best.unwrap() as u32;
+                }
+            }
+            let used = session.arena_used();
+            let after = ALLOCATIONS.load(Ordering::SeqCst);
+            assert_eq!(after - before, 0, "{} {weights:?}", golden.name);
+            assert_eq!(used, plan.arena_bytes(), "{} {weights:?}", golden.name);
+
+            let short = &mut arena.bytes_mut()[..plan.arena_bytes() as usize - 1];
+            let error = Session::new(packed.file.blob().unwrap(), &plan, short).unwrap_err();
+            let needed = plan.arena_bytes();
+            let got = needed - 1;
+            assert_eq!(error, EngineError::NeedsMemory { needed, got });
+        }
+    }
+    assert!(ALLOCATIONS.load(Ordering::SeqCst) > 0, "the counter counts");
+}

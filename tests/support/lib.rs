@@ -1,0 +1,9 @@
+//! What the whole-system tests share: golden checkpoints, packing, running.
+
+mod golden;
+mod model;
+mod text;
+
+pub use golden::{Golden, Prompt, golden_folders, repository};
+pub use model::{Packed, Run, kl_divergence, largest_difference};
+pub use text::{corpus, encode};
