@@ -260,6 +260,24 @@ fn targets_refuse_what_does_not_fit_and_say_what_would() {
     succeed(&args);
 }
 
+#[test]
+fn an_unknown_tokenizer_can_be_left_out() {
+    let place = Workplace::new();
+    let (_keep, folder) = copy_of("tiny-v2");
+    let file = folder.join("tokenizer.json");
+    let text = fs::read_to_string(&file).unwrap();
+    fs::write(&file, text.replace("\"BPE\"", "\"Unigram\"")).unwrap();
+    let (source, out) = (folder.to_str().unwrap(), place.path("out.briq"));
+    let error = fail(&["pack", source, "-o", &out]);
+    assert!(
+        error.contains("Unigram") && error.contains("--no-tokenizer"),
+        "{error}"
+    );
+    succeed(&["pack", source, "-o", &out, "--no-tokenizer"]);
+    assert!(fail(&["run", &out, "-p", "Hi"]).contains("no tokenizer"));
+    assert_eq!(json(&["verify", &out])["ok"], true);
+}
+
 /// A refused checkpoint leaves an existing output as it was, and no other file.
 #[test]
 fn failed_packing_destroys_nothing() {

@@ -60,7 +60,7 @@ fn variants() -> Vec<(&'static str, Value)> {
         (514, "né", false),
     ] {
         added["added_tokens"].as_array_mut().unwrap().push(json!({
-            "id": id, "content": text, "special": special, "normalized": false,
+            "id": id, "content": text, "special": special, "normalized": id == 514,
             "single_word": false, "lstrip": false, "rstrip": false,
         }));
     }
@@ -81,8 +81,14 @@ fn variants() -> Vec<(&'static str, Value)> {
         digits.clone(),
         byte_level(false),
     ];
+    // Published DeepSeek files have line breaks themselves in their pattern.
+    let mut literal = tokenizer_json("tiny-v3");
+    let pattern = &mut literal["pre_tokenizer"]["pretokenizers"][2]["pattern"]["Regex"];
+    let breaks = pattern.as_str().unwrap();
+    *pattern = json!(breaks.replace(r"\r", "\r").replace(r"\n", "\n"));
     vec![
         ("tiny-v3 (DeepSeek V3)", tokenizer_json("tiny-v3")),
+        ("DeepSeek V3 with line breaks", literal),
         ("tiny-llama (GPT-2)", base.clone()),
         ("more added tokens", added),
         ("SmolLM2", with(sequence(vec![digits, byte_level(true)]))),

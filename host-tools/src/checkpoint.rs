@@ -28,19 +28,33 @@ pub enum CheckpointError {
 /// # Errors
 /// If it is neither, or its model or tokenizer is not supported.
 pub fn open(path: &Path) -> Result<Source, CheckpointError> {
+    open_with(path, true)
+}
+
+/// As [`open`], leaving the tokenizer out: the briquette works on token ids.
+///
+/// # Errors
+/// As [`open`], but for the tokenizer.
+pub fn open_without_tokenizer(path: &Path) -> Result<Source, CheckpointError> {
+    open_with(path, false)
+}
+
+fn open_with(path: &Path, tokenizer: bool) -> Result<Source, CheckpointError> {
     if path.is_dir() {
-        open_folder(path)
+        open_folder(path, tokenizer)
     } else {
-        open_gguf(path)
+        open_gguf(path, tokenizer)
     }
 }
 
-fn open_folder(path: &Path) -> Result<Source, CheckpointError> {
+fn open_folder(path: &Path, with_tokenizer: bool) -> Result<Source, CheckpointError> {
     let folder = hf::open(path)?;
     let vocab_size = folder.model().config.vocab_size;
     let name = folder.model().name.clone();
     let mut stop_tokens = folder.eos_token_ids();
-    let tokenizer = if path.join("tokenizer.json").is_file() {
+    let tokenizer = if !with_tokenizer {
+        None
+    } else if path.join("tokenizer.json").is_file() {
         let mut spec = tokenizer::from_json(&folder.tokenizer_json()?)?;
         let config = folder.tokenizer_config();
         spec.bos = folder
@@ -58,7 +72,8 @@ fn open_folder(path: &Path) -> Result<Source, CheckpointError> {
     {
         stop_tokens.push(eos);
     }
-    let template = chat_template(folder.chat_template(), tokenizer.as_ref());
+    let template = folder.chat_template().filter(|_| with_tokenizer);
+    let template = chat_template(template, tokenizer.as_ref());
     Ok(source(
         name.unwrap_or_else(|| file_name(path)),
         HuggingFace::into_weights(folder),
@@ -68,12 +83,17 @@ fn open_folder(path: &Path) -> Result<Source, CheckpointError> {
     ))
 }
 
-fn open_gguf(path: &Path) -> Result<Source, CheckpointError> {
+fn open_gguf(path: &Path, with_tokenizer: bool) -> Result<Source, CheckpointError> {
     let mut file = Gguf::open(path)?;
     let model = file.model()?;
     let mapping = file.mapping(&model);
-    let metadata = file.tokenizer()?;
+    let metadata = if with_tokenizer {
+        file.tokenizer()?
+    } else {
+        None
+    };
     let tokenizer = match &metadata {
+        None if !with_tokenizer => None,
         None => {
             tracing::warn!("no tokenizer: the briquette will work on token ids only");
             None

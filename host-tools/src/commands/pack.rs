@@ -55,6 +55,9 @@ pub(crate) struct Args {
     /// Tokens that prefill takes at a time
     #[arg(long, default_value_t = 32, value_name = "N")]
     batch: u32,
+    /// Leave the tokenizer out: the briquette works on token ids
+    #[arg(long)]
+    no_tokenizer: bool,
     /// Refuse a model that does not fit this device: a name, or a .toml file
     #[arg(long, value_name = "NAME")]
     target: Option<String>,
@@ -91,6 +94,7 @@ impl Args {
             kv: Kv::Q8,
             context: None,
             batch: 32,
+            no_tokenizer: false,
             target: None,
             json: false,
         }
@@ -109,7 +113,11 @@ impl Args {
 
 pub(crate) fn run(args: &Args) -> Result<(), CommandError> {
     let start = Instant::now();
-    let mut source = checkpoint::open(&args.source)?;
+    let mut source = if args.no_tokenizer {
+        checkpoint::open_without_tokenizer(&args.source)?
+    } else {
+        checkpoint::open(&args.source)?
+    };
     let trained = source.weights.model().config.max_position_embeddings;
     let context = args.context.unwrap_or(trained.min(DEFAULT_CONTEXT));
     if context > trained {

@@ -16,7 +16,10 @@ pub enum TokenizerImportError {
         expected: &'static str,
     },
     /// Something this tool does not know.
-    #[error("tokenizer: {what} `{found}` is not supported; supported: {supported}")]
+    #[error(
+        "tokenizer: {what} `{found}` is not supported; supported: {supported} \
+         (`pack --no-tokenizer` leaves the tokenizer out)"
+    )]
     Unsupported {
         /// What kind of thing.
         what: &'static str,
