@@ -294,4 +294,27 @@ proptest! {
         stream.finish(|part| decoded.push_str(part));
         prop_assert_eq!(decoded, text);
     }
+
+    /// Whatever the bytes and wherever they are cut, the stream says what the
+    /// standard library says of all of them together.
+    #[test]
+    fn streamed_text_is_the_lossy_text(
+        parts in prop::collection::vec(
+            prop::collection::vec(
+                prop_oneof![any::<u8>(), Just(0xe2), Just(0x82), Just(0xac), Just(0xf0), Just(0x9f)],
+                0..6,
+            ),
+            0..8,
+        )
+    ) {
+        let mut stream = Utf8Stream::new();
+        let mut streamed = String::new();
+        for part in &parts {
+            stream.push(part, |text| streamed.push_str(text));
+            prop_assert!(stream.held_back() <= 3);
+        }
+        stream.finish(|text| streamed.push_str(text));
+        let expected = String::from_utf8_lossy(&parts.concat()).into_owned();
+        prop_assert_eq!(streamed, expected);
+    }
 }
