@@ -79,9 +79,8 @@ pub fn press(
     model.config.check()?;
     source.weights.check()?;
     let layers: Vec<u8> = model.layers.iter().map(|kind| kind.0).collect();
-    let records = place(&source.weights, &layers, options)?;
+    let (records, tensors_end) = place(&source.weights, &layers, options)?;
     let tensors: Vec<u8> = records.iter().flat_map(TensorRecord::encode).collect();
-    let tensors_end = records_end(&records)?;
     let payload_len = tensors_end
         .checked_add(source.tokenizer.len() as u64)
         .ok_or(PackError::TooLarge)?;
@@ -148,12 +147,12 @@ pub fn press(
     })
 }
 
-/// The tensor table.
+/// The tensor table, and where the last tensor ends.
 fn place(
     weights: &Weights,
     layers: &[u8],
     options: &PackOptions,
-) -> Result<Vec<TensorRecord>, PackError> {
+) -> Result<(Vec<TensorRecord>, u64), PackError> {
     let config = &weights.model().config;
     let format = |role: Role, layer: u16| {
         if role.is_vector() {
@@ -174,23 +173,7 @@ fn place(
         let record = placer.place(&due, format(due.role, due.layer), expert);
         records.push(record.ok_or(PackError::TooLarge)?);
     }
-    Ok(records)
-}
-
-/// Where the last tensor ends.
-fn records_end(records: &[TensorRecord]) -> Result<u64, PackError> {
-    let end = |record: &TensorRecord| {
-        let first = records
-            .iter()
-            .find(|r| r.layer == record.layer && r.role == Role::ExpertGate)
-            .filter(|_| record.role.is_expert())
-            .unwrap_or(record);
-        record
-            .stride
-            .checked_mul(u64::from(record.count))?
-            .checked_add(first.offset)
-    };
-    records.last().and_then(end).ok_or(PackError::TooLarge)
+    Ok((records, placer.end()))
 }
 
 fn stop_tokens(found: &[u32]) -> Result<heapless::Vec<u32, MAX_STOP_TOKENS>, PackError> {
