@@ -46,6 +46,8 @@ enum Command {
     Eval(commands::eval::Args),
     /// Measure speed, bytes and memory
     Bench(commands::bench::Args),
+    /// Train a small reasoning model
+    Train(commands::train::Args),
 }
 
 /// Runs the tool on the process's arguments.
@@ -62,6 +64,7 @@ pub fn main() -> ExitCode {
         Command::Logits(args) => commands::logits::run(&args),
         Command::Eval(args) => commands::eval::run(&args),
         Command::Bench(args) => commands::bench::run(&args),
+        Command::Train(args) => commands::train::run(&args),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

@@ -3,9 +3,10 @@
 use std::time::{Duration, Instant};
 
 use briquette_engine::cpu::Team;
-use briquette_engine::text::{Sampler, SamplerError, Utf8Stream};
+use briquette_engine::text::{Guide, GuideError, GuideOptions, Part, Sampler, SamplerError};
 use briquette_engine::{EngineError, Session};
 
+use crate::reasoning::{PartStream, part_after};
 use crate::text::TextModel;
 
 /// What ended an answer.
@@ -58,6 +59,9 @@ pub enum GenerateError {
     /// The sampler refused.
     #[error(transparent)]
     Sampler(#[from] SamplerError),
+    /// The answer cannot be given the form of reasoning.
+    #[error(transparent)]
+    Guide(#[from] GuideError),
 }
 
 /// How far to go.
@@ -67,6 +71,10 @@ pub struct Limits<'a> {
     pub tokens: usize,
     /// Recent tokens that repetition is measured by.
     pub repeat_last: usize,
+    /// Tokens that the model may think; no limit if nothing.
+    pub thinking: Option<u32>,
+    /// Whether the answer must be one thought and one answer, in their tags.
+    pub guarantee: bool,
     /// Whether the person wants to stop.
     pub interrupted: &'a dyn Fn() -> bool,
 }
@@ -93,24 +101,27 @@ impl<'s, 'a, T: Team + Clone + Send> Conversation<'s, 'a, T> {
 
     /// Answers `prompt`, the whole conversation so far: what the cache already
     /// holds of it is not computed again. Text goes to `emit` as soon as it is
-    /// certain.
+    /// certain, with the part of the answer that it belongs to.
     ///
     /// # Errors
-    /// If the prompt does not fit, or the logits are broken.
+    /// If the prompt does not fit, the logits are broken, or the answer cannot
+    /// have the form that `limits` ask for.
     pub fn answer(
         &mut self,
         prompt: &[u32],
         text: &TextModel<'_>,
         sampler: &mut Sampler,
         limits: &Limits<'_>,
-        mut emit: impl FnMut(&str),
+        mut emit: impl FnMut(Part, &str),
     ) -> Result<Answer, GenerateError> {
         let start = Instant::now();
+        let part = part_after(text.tokenizer(), prompt);
+        let mut guide = self.guide(prompt, text, part, limits)?;
         let shared = self.keep_shared(prompt);
-        let mut token = self.take_in(&prompt[shared..], sampler, limits)?;
+        let mut token = self.take_in(&prompt[shared..], sampler, limits, guide.as_mut())?;
         let prefill = start.elapsed();
         let start = Instant::now();
-        let mut stream = Utf8Stream::new();
+        let mut stream = PartStream::new(*text.tokenizer(), part);
         let mut tokens = Vec::new();
         let stop = loop {
             if text.is_stop(token) {
@@ -123,13 +134,14 @@ impl<'s, 'a, T: Team + Clone + Send> Conversation<'s, 'a, T> {
                 break Stop::Interrupted;
             }
             tokens.push(token);
-            if !text.tokenizer().flags(token).special {
-                stream.push(text.tokenizer().token_bytes(token), &mut emit);
+            stream.push(token, &mut emit);
+            if guide.as_ref().is_some_and(Guide::is_done) {
+                break Stop::EndOfText;
             }
             if self.session.position() == self.session.context() {
                 break Stop::ContextFull;
             }
-            token = self.take_in(&[token], sampler, limits)?;
+            token = self.take_in(&[token], sampler, limits, guide.as_mut())?;
         };
         stream.finish(&mut emit);
         Ok(Answer {
@@ -139,6 +151,28 @@ impl<'s, 'a, T: Team + Clone + Send> Conversation<'s, 'a, T> {
             prefill,
             decode: start.elapsed(),
         })
+    }
+
+    /// Watches over the answer's form if `limits` ask for it.
+    fn guide<'t>(
+        &self,
+        prompt: &[u32],
+        text: &TextModel<'t>,
+        start: Part,
+        limits: &Limits<'_>,
+    ) -> Result<Option<Guide<'t>>, GuideError> {
+        if limits.thinking.is_none() && !limits.guarantee {
+            return Ok(None);
+        }
+        // The last token of an answer need not be computed.
+        let room = self.session.context().saturating_sub(prompt.len()) + 1;
+        let options = GuideOptions {
+            guarantee: limits.guarantee,
+            thinking: limits.thinking.unwrap_or(u32::MAX),
+            total: limits.tokens.min(room) as u32,
+            start,
+        };
+        Guide::new(*text.tokenizer(), options).map(Some)
     }
 
     /// Forgets what differs from `prompt`; returns how many tokens stay. At
@@ -158,10 +192,18 @@ impl<'s, 'a, T: Team + Clone + Send> Conversation<'s, 'a, T> {
         tokens: &[u32],
         sampler: &mut Sampler,
         limits: &Limits<'_>,
+        guide: Option<&mut Guide<'_>>,
     ) -> Result<u32, GenerateError> {
         let logits = self.session.prefill(tokens)?;
         self.cached.extend_from_slice(tokens);
+        if let Some(guide) = &guide {
+            guide.constrain(logits);
+        }
         let recent = self.cached.len().saturating_sub(limits.repeat_last);
-        Ok(sampler.sample(logits, &mut self.order, &self.cached[recent..])?)
+        let token = sampler.sample(logits, &mut self.order, &self.cached[recent..])?;
+        if let Some(guide) = guide {
+            guide.take(token);
+        }
+        Ok(token)
     }
 }

@@ -1,10 +1,13 @@
 //! What a device has, and whether a model fits it.
 
+use std::fmt;
 use std::path::{Path, PathBuf};
 
 use briquette_engine::blob::ModelConfig;
 use briquette_engine::cpu::{Plan, PlanOptions};
 use serde::Deserialize;
+
+use crate::terminal::bytes;
 
 /// Memory of a device.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
@@ -73,6 +76,33 @@ pub enum TargetError {
     },
 }
 
+/// What a model takes of a device.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Fit {
+    description: String,
+    arena: u64,
+    ram: u64,
+    file: u64,
+    flash: u64,
+}
+
+impl fmt::Display for Fit {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self {
+            description,
+            arena,
+            ram,
+            file,
+            flash,
+        } = self;
+        let [arena, ram, file, flash] = [arena, ram, file, flash].map(|count| bytes(*count));
+        write!(
+            f,
+            "fits {description}: arena {arena} of {ram} free RAM, file {file} of {flash} free flash"
+        )
+    }
+}
+
 /// A model that needs more than a device has.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error(
@@ -126,12 +156,18 @@ impl Target {
         config: &ModelConfig,
         options: PlanOptions,
         file_bytes: u64,
-    ) -> Result<(), DoesNotFit> {
+    ) -> Result<Fit, DoesNotFit> {
         let ram = self.ram_bytes.saturating_sub(self.reserved_ram_bytes);
         let flash = self.flash_bytes.saturating_sub(self.reserved_flash_bytes);
         let arena = arena_bytes(config, options);
         if arena <= ram && file_bytes <= flash {
-            return Ok(());
+            return Ok(Fit {
+                description: self.description.clone(),
+                arena,
+                ram,
+                file: file_bytes,
+                flash,
+            });
         }
         let mut advice = String::new();
         if file_bytes > flash {

@@ -70,6 +70,15 @@ pub fn style(color: AnsiColor, wanted: bool) -> Style {
     }
 }
 
+/// A style for what matters less, if wanted.
+pub fn dimmed(wanted: bool) -> Style {
+    if wanted && std::env::var_os("NO_COLOR").is_none() {
+        Style::new().dimmed()
+    } else {
+        Style::new()
+    }
+}
+
 /// A progress bar on stderr, shown on a terminal only.
 pub fn progress(total: u64, what: &'static str) -> ProgressBar {
     let bar = ProgressBar::with_draw_target(Some(total), ProgressDrawTarget::stderr_with_hz(10));
@@ -85,4 +94,9 @@ pub fn progress(total: u64, what: &'static str) -> ProgressBar {
 /// `1234567` as `1.18 MiB`.
 pub fn bytes(count: u64) -> String {
     indicatif::BinaryBytes(count).to_string()
+}
+
+/// Bytes as hexadecimal digits.
+pub fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }

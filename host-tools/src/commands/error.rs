@@ -12,6 +12,7 @@ use crate::loaded::LoadError;
 use crate::pack::PackError;
 use crate::target::TargetError;
 use crate::text::TextError;
+use crate::train::TrainError;
 
 /// Any failure of a command, with where it happened.
 #[derive(Debug, thiserror::Error)]
@@ -31,6 +32,8 @@ pub(crate) enum CommandError {
     Text(#[from] TextError),
     #[error(transparent)]
     Generate(#[from] GenerateError),
+    #[error(transparent)]
+    Train(#[from] TrainError),
     #[error("{}: {source}", path.display())]
     Damaged { path: PathBuf, source: BlobError },
     #[error("{}: {source}", path.display())]

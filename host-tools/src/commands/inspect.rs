@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use super::CommandError;
 use crate::loaded::BriqFile;
 use crate::measure::{moe_layers, touched_weight_bytes};
-use crate::terminal::bytes;
+use crate::terminal::{self, bytes};
 
 /// Shows architecture, sizes by part, bytes touched per token and memory.
 #[derive(Debug, clap::Args)]
@@ -156,7 +156,7 @@ fn report(blob: &Blob<'_>, plan: &Plan) -> Value {
         "architecture": manifest.provenance.architecture,
         "tool": manifest.provenance.tool,
         "options": manifest.provenance.options,
-        "source_sha256": hex(&manifest.provenance.source_sha256),
+        "source_sha256": terminal::hex(&manifest.provenance.source_sha256),
         "file_bytes": blob.bytes().len(),
         "parameters": total,
         "config": {
@@ -219,10 +219,6 @@ const fn scoring_name(scoring: Scoring) -> &'static str {
         Scoring::Softmax => "softmax",
         Scoring::SigmoidWithBias => "sigmoid with bias",
     }
-}
-
-fn hex(digest: &[u8]) -> String {
-    digest.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// The report for people.

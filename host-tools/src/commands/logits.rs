@@ -8,6 +8,7 @@ use briquette_engine::kernels::Isa;
 use safetensors::tensor::{Dtype, TensorView};
 
 use super::{CommandError, Execution};
+use crate::files;
 use crate::loaded::{Arena, BriqFile};
 use crate::terminal;
 
@@ -62,7 +63,10 @@ pub(crate) fn run(args: &Args) -> Result<(), CommandError> {
         .map_err(|error| CommandError::Refused(error.to_string()))?;
     let bytes = safetensors::serialize([("logits", view)], None)
         .map_err(|error| CommandError::Refused(error.to_string()))?;
-    super::write_file(&args.out, &bytes)
+    files::write_whole(&args.out, &bytes).map_err(|source| CommandError::File {
+        path: args.out.clone(),
+        source,
+    })
 }
 
 fn read_ids(path: &PathBuf) -> Result<Vec<u32>, CommandError> {

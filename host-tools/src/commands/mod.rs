@@ -9,13 +9,12 @@ pub(crate) mod logits;
 pub(crate) mod pack;
 pub(crate) mod run;
 pub(crate) mod tokenize;
+pub(crate) mod train;
 pub(crate) mod verify;
 
 pub(crate) use error::CommandError;
 
-use std::io::Write;
 use std::num::NonZeroUsize;
-use std::path::Path;
 
 use briquette_engine::cpu::Threads;
 
@@ -54,20 +53,4 @@ impl Execution {
         let count = self.thread_count();
         Threads::new(count).map_err(|error| CommandError::Threads(error.to_string()))
     }
-}
-
-/// Writes a whole file, or leaves what was there.
-pub(crate) fn write_file(path: &Path, bytes: &[u8]) -> Result<(), CommandError> {
-    let fail = |source| CommandError::File {
-        path: path.to_owned(),
-        source,
-    };
-    let folder = match path.parent() {
-        Some(folder) if !folder.as_os_str().is_empty() => folder,
-        _ => Path::new("."),
-    };
-    let mut file = tempfile::NamedTempFile::new_in(folder).map_err(fail)?;
-    file.write_all(bytes).map_err(fail)?;
-    file.persist(path).map_err(|error| fail(error.error))?;
-    Ok(())
 }

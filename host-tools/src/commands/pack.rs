@@ -100,6 +100,12 @@ impl Args {
         }
     }
 
+    /// Refuses a model that does not fit this device.
+    pub(crate) fn for_target(mut self, name: &str) -> Self {
+        self.target = Some(name.to_owned());
+        self
+    }
+
     fn formats(&self) -> FormatChoice {
         FormatChoice {
             weights: self.weights,
@@ -168,6 +174,9 @@ pub(crate) fn run(args: &Args) -> Result<(), CommandError> {
             packed.parameters as f64 / 1e6,
             packed.file_bytes as f64 * 8.0 / packed.parameters as f64,
         )?;
+        if let Some(fit) = &packed.fit {
+            writeln!(out, "{fit}")?;
+        }
     }
     Ok(())
 }

@@ -3,11 +3,11 @@
 use std::io::{self, BufRead, IsTerminal, Read, Write};
 use std::path::PathBuf;
 
-use anstyle::AnsiColor;
+use anstyle::{AnsiColor, Style};
 use briquette_engine::Session;
 use briquette_engine::cpu::{Plan, PlanOptions, Threads};
 use briquette_engine::kernels::Isa;
-use briquette_engine::text::{Sampler, SamplerOptions};
+use briquette_engine::text::{Part, Sampler, SamplerOptions};
 use serde_json::json;
 
 use super::{CommandError, Execution};
@@ -23,8 +23,10 @@ use crate::text::TextModel;
   briquette run model.briq -p \"Why is the sky blue?\"
   briquette run model.briq -p \"Once upon a time\" --raw -n 64 --temp 0.8 --seed 7
   echo \"What is 2 + 2?\" | briquette run model.briq --json
+  briquette run model.briq -p \"How many r in strawberry?\" --think-budget 200
   briquette run model.briq            (a chat; an empty line or Ctrl-D ends it)
 
+What stands between <think> and </think> goes to stderr, the answer to stdout.
 The same seed gives the same text on every machine.")]
 pub(crate) struct Args {
     /// The briquette
@@ -59,6 +61,12 @@ pub(crate) struct Args {
     /// Recent tokens that --repeat-penalty looks at
     #[arg(long, default_value_t = 64, value_name = "N")]
     repeat_last: usize,
+    /// Tokens that the model may think; then it must answer
+    #[arg(long, value_name = "N")]
+    think_budget: Option<u32>,
+    /// Make sure of one thought and one answer: <think>…</think><answer>…</answer>
+    #[arg(long)]
+    guarantee: bool,
     /// Seed of the generator [default: from the clock if --temp is not 0]
     #[arg(long, value_name = "S")]
     seed: Option<u64>,
@@ -84,6 +92,8 @@ impl Args {
             min_p: 0.0,
             repeat_penalty: 1.0,
             repeat_last: 64,
+            think_budget: None,
+            guarantee: false,
             seed: None,
             json: false,
             execution: Execution::default(),
@@ -197,7 +207,7 @@ impl Talk<'_, '_> {
             let (answer, written) = self.answer(&tokens, true)?;
             println!();
             print_timing(&answer);
-            messages.push(message("assistant", &written));
+            messages.push(message("assistant", &written.answer));
             if answer.stop == Stop::ContextFull {
                 return Ok(());
             }
@@ -209,34 +219,41 @@ impl Talk<'_, '_> {
         system.map(|text| message("system", text)).collect()
     }
 
-    /// Generates; returns the answer and its text, shown meanwhile if wanted.
-    fn answer(&mut self, tokens: &[u32], show: bool) -> Result<(Answer, String), CommandError> {
-        let mut written = String::new();
+    /// Generates; returns the answer and its text, shown meanwhile if wanted:
+    /// the thought on stderr, so that only the answer goes down a pipe.
+    fn answer(&mut self, tokens: &[u32], show: bool) -> Result<(Answer, Written), CommandError> {
+        let mut written = Written::default();
         let mut failed = None;
         let limits = Limits {
             tokens: self.args.n,
             repeat_last: self.args.repeat_last,
+            thinking: self.args.think_budget,
+            guarantee: self.args.guarantee,
             interrupted: &terminal::interrupted,
         };
-        let mut out = io::stdout().lock();
-        let answer =
-            self.conversation
-                .answer(tokens, self.text, &mut self.sampler, &limits, |part| {
-                    written.push_str(part);
-                    if show {
-                        let shown = out.write_all(part.as_bytes()).and_then(|()| out.flush());
-                        failed = failed.take().or(shown.err());
-                    }
-                })?;
+        let mut screen = Screen::new();
+        let answer = self.conversation.answer(
+            tokens,
+            self.text,
+            &mut self.sampler,
+            &limits,
+            |part, text| {
+                written.push(part, text);
+                if show {
+                    failed = failed.take().or(screen.show(part, text).err());
+                }
+            },
+        )?;
         match failed {
             Some(error) => Err(error.into()),
             None => Ok((answer, written)),
         }
     }
 
-    fn print_json(&self, answer: &Answer, written: &str) -> Result<(), CommandError> {
+    fn print_json(&self, answer: &Answer, written: &Written) -> Result<(), CommandError> {
         let report = json!({
-            "text": written,
+            "thinking": written.thinking.trim(),
+            "text": written.answer.trim_start(),
             "tokens": answer.tokens,
             "stop": answer.stop.name(),
             "seed": self.seed,
@@ -246,6 +263,58 @@ impl Talk<'_, '_> {
         });
         writeln!(io::stdout(), "{report}")?;
         Ok(())
+    }
+}
+
+/// What a model has written, without the tags.
+#[derive(Debug, Default)]
+struct Written {
+    thinking: String,
+    /// What stands in the answer's tags, or outside of all tags.
+    answer: String,
+}
+
+impl Written {
+    fn push(&mut self, part: Part, text: &str) {
+        match part {
+            Part::Thinking => self.thinking.push_str(text),
+            Part::Answer | Part::Outside => self.answer.push_str(text),
+        }
+    }
+}
+
+/// Where a person reads along.
+struct Screen {
+    dimmed: Style,
+    thinking: bool,
+}
+
+impl Screen {
+    fn new() -> Self {
+        Self {
+            dimmed: terminal::dimmed(io::stderr().is_terminal()),
+            thinking: false,
+        }
+    }
+
+    fn show(&mut self, part: Part, text: &str) -> io::Result<()> {
+        if part == Part::Thinking {
+            let dimmed = self.dimmed;
+            self.thinking = true;
+            let mut out = io::stderr();
+            return write!(out, "{dimmed}{text}{dimmed:#}").and_then(|()| out.flush());
+        }
+        let mut text = text;
+        if self.thinking {
+            text = text.trim_start();
+            if text.is_empty() {
+                return Ok(());
+            }
+            self.thinking = false;
+            writeln!(io::stderr())?;
+        }
+        let mut out = io::stdout();
+        out.write_all(text.as_bytes()).and_then(|()| out.flush())
     }
 }
 

@@ -8,6 +8,7 @@ use sha2::{Digest, Sha256};
 use tempfile::NamedTempFile;
 
 use super::PackError;
+use crate::files;
 
 /// A briquette on its way to disk, under a temporary name beside its own.
 pub(super) struct Output {
@@ -21,19 +22,11 @@ impl Output {
     /// Opens a temporary file in the folder of `path` and leaves room for a
     /// header and `manifest_len` bytes.
     pub(super) fn create(path: &Path, header: &Header) -> Result<Self, PackError> {
-        let folder = match path.parent() {
-            Some(folder) if !folder.as_os_str().is_empty() => folder,
-            _ => Path::new("."),
-        };
         let fail = |source| PackError::Write {
             path: path.to_owned(),
             source,
         };
-        let file = tempfile::Builder::new()
-            .prefix(".briquette-")
-            .suffix(".partial")
-            .tempfile_in(folder)
-            .map_err(fail)?;
+        let file = files::partial(path).map_err(fail)?;
         let mut file = BufWriter::with_capacity(1 << 20, file);
         file.seek(SeekFrom::Start(header.payload_offset))
             .map_err(fail)?;
@@ -80,8 +73,7 @@ impl Output {
             let gap = header.payload_offset - (encoded.len() + manifest.len()) as u64;
             self.file
                 .write_all(&[0; ALIGNMENT as usize][..gap as usize])?;
-            self.file.flush()?;
-            self.file.get_ref().as_file().sync_all()
+            self.file.flush()
         };
         finish().map_err(|e| self.failed(e))?;
         let path = self.path.clone();
@@ -90,8 +82,7 @@ impl Output {
             source,
         };
         let file = self.file.into_inner().map_err(|e| fail(e.into_error()))?;
-        set_ordinary_permissions(file.path()).map_err(fail)?;
-        file.persist(&path).map_err(|e| fail(e.error))?;
+        files::keep(file, &path).map_err(fail)?;
         Ok(trailer_at + end.len() as u64)
     }
 
@@ -101,16 +92,4 @@ impl Output {
             source,
         }
     }
-}
-
-/// Temporary files are private; a briquette is as readable as any other file.
-#[cfg(unix)]
-fn set_ordinary_permissions(path: &Path) -> io::Result<()> {
-    use std::os::unix::fs::PermissionsExt;
-    std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o644))
-}
-
-#[cfg(not(unix))]
-fn set_ordinary_permissions(_path: &Path) -> io::Result<()> {
-    Ok(())
 }

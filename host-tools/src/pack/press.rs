@@ -16,7 +16,7 @@ use super::encode::encode_rows;
 use super::output::Output;
 use super::{FormatChoice, PackError};
 use crate::import::{Rows, TensorId, Weights};
-use crate::target::Target;
+use crate::target::{Fit, Target};
 
 /// Numbers that are read and rounded at a time: 8 MB of `f32`.
 const CHUNK: usize = 2 << 20;
@@ -55,12 +55,14 @@ pub struct Source {
 }
 
 /// What was written.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Packed {
     /// Bytes of the file.
     pub file_bytes: u64,
     /// Numbers in all matrices and vectors.
     pub parameters: u64,
+    /// What it takes of the device that it had to fit.
+    pub fit: Option<Fit>,
 }
 
 /// Writes the briquette to `path`. `progress` is told how many of how many
@@ -119,10 +121,11 @@ pub fn press(
     let manifest_len = u32::try_from(manifest_len).map_err(|_| PackError::TooLarge)?;
     let header = Header::new(manifest_len, payload_len).ok_or(PackError::TooLarge)?;
 
-    if let Some(target) = &options.target {
-        let file_bytes = header.file_len().ok_or(PackError::TooLarge)?;
-        target.check(&model.config, plan_options, file_bytes)?;
-    }
+    let file_bytes = header.file_len().ok_or(PackError::TooLarge)?;
+    let target = options.target.as_ref();
+    let fit = target
+        .map(|target| target.check(&model.config, plan_options, file_bytes))
+        .transpose()?;
 
     let mut output = Output::create(path, &header)?;
     let total = records.iter().map(numbers).sum();
@@ -144,6 +147,7 @@ pub fn press(
     Ok(Packed {
         file_bytes,
         parameters: total,
+        fit,
     })
 }
 

@@ -30,8 +30,26 @@ pub fn from_json(json: &[u8]) -> Result<TokenizerSpec, TokenizerImportError> {
         });
     }
     spec.fill_vocabulary(&vocabulary(model)?, &merges(model)?)?;
+    spec.unknown = unknown(model, &spec.tokens)?;
     post_processor(&root["post_processor"], &mut spec)?;
     Ok(spec)
+}
+
+/// The token for bytes that have none.
+fn unknown(model: &Value, tokens: &[Vec<u8>]) -> Result<Option<u32>, TokenizerImportError> {
+    let Some(name) = model["unk_token"].as_str() else {
+        return Ok(None);
+    };
+    let has_token = |byte: u8| tokens.iter().any(|token| token == &[byte]);
+    if model["fuse_unk"].as_bool() == Some(true) && !(0..=255).all(has_token) {
+        return Err(TokenizerImportError::Unsupported {
+            what: "BPE option",
+            found: "fuse_unk".to_owned(),
+            supported: "one unknown token for each byte",
+        });
+    }
+    let index = tokens.iter().position(|token| token == name.as_bytes());
+    Ok(index.and_then(|index| u32::try_from(index).ok()))
 }
 
 fn kind(value: &Value) -> &str {

