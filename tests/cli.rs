@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
+use briquette::train::sentry::{Bound, Problem, Reading, Split};
 use serde_json::Value;
 use tempfile::TempDir;
 
@@ -91,7 +92,7 @@ fn copy_of(name: &str) -> (TempDir, PathBuf) {
 #[test]
 fn help_shows_examples() {
     let verbs = [
-        "demo", "pack", "inspect", "verify", "run", "tokenize", "logits", "eval", "bench",
+        "demo", "pack", "inspect", "verify", "run", "tokenize", "logits", "eval", "bench", "train",
     ];
     let help = succeed(&["--help"]);
     for verb in verbs {
@@ -331,7 +332,7 @@ fn an_interrupt_leaves_nothing_behind() {
     let gguf = cache.join("SmolLM2-135M-Instruct.Q4_1.gguf");
     assert!(
         gguf.is_file(),
-        "the checkpoint is missing; fetch it with: cargo run --release -- demo --fetch-only"
+        "the checkpoint is missing; fetch it with: cargo run --release -- demo smollm2 --fetch-only"
     );
     let place = Workplace::new();
     let model = place.path("model.briq");
@@ -355,4 +356,133 @@ fn an_interrupt_leaves_nothing_behind() {
     assert_eq!(child.wait().unwrap().code(), Some(1));
     assert_eq!(place.files(), ["model.briq"]);
     assert_eq!(fs::read(&model).unwrap(), before);
+}
+
+fn repository(name: &str) -> String {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("..").join(name);
+    path.to_str().unwrap().to_owned()
+}
+
+/// What the README's first command shows, and that it was not learnt by heart.
+#[test]
+fn the_demo_fits_its_board_and_answers_what_it_has_never_seen() {
+    let cache = tempfile::tempdir().unwrap();
+    let shown = succeed(&[
+        "demo",
+        "--models",
+        &repository("models"),
+        "--cache",
+        cache.path().to_str().unwrap(),
+    ]);
+    assert!(shown.contains("fits RP2350, Cortex-M33: arena "), "{shown}");
+    let question = "> pump 17 max 12 tank 9 min 11 fan 8 max 8 alarms ?";
+    assert!(shown.contains(question), "{shown}");
+    assert!(shown.ends_with("\npump tank\n"), "{shown}");
+    let reading = |name, value, bound, limit| Reading {
+        name,
+        value,
+        bound,
+        limit,
+    };
+    let problem = Problem {
+        readings: vec![
+            reading(0, 17, Bound::Max, 12),
+            reading(1, 9, Bound::Min, 11),
+            reading(2, 8, Bound::Max, 8),
+        ],
+    };
+    assert_eq!(problem.split(), Split::HeldOut);
+    let nowhere = fail(&[
+        "demo",
+        "--models",
+        "nowhere",
+        "--cache",
+        cache.path().to_str().unwrap(),
+    ]);
+    assert!(nowhere.contains("--models"), "{nowhere}");
+}
+
+#[test]
+fn thinking_and_answer_are_kept_apart() {
+    let folder = tempfile::tempdir().unwrap();
+    let model = folder.path().join("sentry.briq");
+    let model = model.to_str().unwrap();
+    succeed(&["pack", &repository("models/sentry"), "-o", model]);
+    let ask = ["run", model, "-p", "oven 9 max 8 tank 20 min 14 alarms ?"];
+    let with = |more: &[&'static str]| [&ask[..], more].concat();
+
+    let free = json(&with(&[]));
+    assert_eq!(free["thinking"], "oven 9 > 8 hi ; tank 20 > 14 ok");
+    assert_eq!(free["text"], "oven");
+    let output = tool(&with(&[]));
+    assert_eq!(String::from_utf8(output.stdout).unwrap(), "oven\n");
+    let thought = String::from_utf8(output.stderr).unwrap();
+    assert!(
+        thought.contains("oven 9 > 8 hi ; tank 20 > 14 ok\n"),
+        "{thought}"
+    );
+
+    let hurried = json(&with(&["--think-budget", "3"]));
+    assert_eq!(hurried["thinking"], "oven 9 >");
+    assert_eq!(hurried["stop"], "end_of_text");
+
+    let short = json(&with(&[
+        "--guarantee",
+        "-n",
+        "6",
+        "--temp",
+        "5",
+        "--seed",
+        "2",
+    ]));
+    assert_eq!(short["stop"], "end_of_text");
+    assert!(short["tokens"].as_array().unwrap().len() <= 6, "{short}");
+    let refused = fail(&with(&["--guarantee", "-n", "3"]));
+    assert!(refused.contains("4 tokens"), "{refused}");
+}
+
+#[test]
+fn training_says_what_is_missing() {
+    let folder = tempfile::tempdir().unwrap();
+    let out = folder.path().to_str().unwrap();
+    let recipe = repository("models/sentry/recipe.toml");
+    let missing = fail(&["train", "sft", "--recipe", "nowhere.toml", "--out", out]);
+    assert!(missing.contains("nowhere.toml"), "{missing}");
+    let first = fail(&["train", "grpo", "--recipe", &recipe, "--out", out]);
+    assert!(first.contains("briquette train sft"), "{first}");
+    let nothing = fail(&["train", "eval", "--recipe", &recipe, "--out", out]);
+    assert!(nothing.contains("train first"), "{nothing}");
+    // The text of this recipe is not beside it.
+    let text = folder.path().join("recipe.toml");
+    fs::copy(repository("models/kjv/recipe.toml"), &text).unwrap();
+    let unread = fail(&[
+        "train",
+        "sft",
+        "--recipe",
+        text.to_str().unwrap(),
+        "--out",
+        out,
+    ]);
+    assert!(unread.contains("kjv.txt"), "{unread}");
+    let scores = json(&[
+        "train",
+        "eval",
+        "--recipe",
+        &recipe,
+        "--model",
+        &repository("models/sentry"),
+        "--problems",
+        "20",
+        "--samples",
+        "2",
+        "--weights",
+        "q4",
+    ]);
+    let scores = scores["models"][0]["scores"].as_array().unwrap().clone();
+    assert_eq!(scores.len(), 4);
+    assert!(
+        scores
+            .iter()
+            .all(|s| s["greedy_right"].as_f64().unwrap() > 0.8)
+    );
 }

@@ -28,7 +28,7 @@ fn gguf() -> PathBuf {
     let path = repository().join("models/cache/SmolLM2-135M-Instruct.Q4_1.gguf");
     assert!(
         path.is_file(),
-        "the checkpoint is missing; fetch it with: cargo run --release -- demo --fetch-only"
+        "the checkpoint is missing; fetch it with: cargo run --release -- demo smollm2 --fetch-only"
     );
     path
 }

@@ -8,8 +8,12 @@ use briquette::pack::WeightFormat;
 use briquette_engine::blob::Blob;
 use briquette_engine::cpu::{Plan, PlanOptions};
 use briquette_engine::kv::KvFormat;
+use briquette_engine::text::{
+    EncodeOptions, Guide, GuideOptions, Part, Sampler, SamplerOptions, Scratch, TagStream,
+    Tokenizer,
+};
 use briquette_engine::{EngineError, Session};
-use briquette_tests::{Packed, golden_folders};
+use briquette_tests::{Packed, golden_folders, repository};
 
 /// Counts every allocation of the process.
 struct Counting;
@@ -81,5 +85,60 @@ fn a_session_allocates_nothing_and_uses_what_was_planned() {
             assert_eq!(error, EngineError::NeedsMemory { needed, got });
         }
     }
+    reasoning_allocates_nothing();
     assert!(ALLOCATIONS.load(Ordering::SeqCst) > 0, "the counter counts");
+}
+
+/// From a prompt to an answer, as a device does it: guided, sampled, split.
+fn reasoning_allocates_nothing() {
+    let source = repository().join("models/sentry");
+    let packed = Packed::with_context(&source, WeightFormat::Q4, KvFormat::Q8, 96);
+    let bytes = packed.file.blob().unwrap().bytes();
+    let plan = packed_plan(&packed.file.blob().unwrap());
+    let mut arena = Arena::for_plan(&plan).unwrap();
+    let memory = arena.bytes_mut();
+    let (mut ids, mut words) = ([0; 64], [0; 512]);
+    let mut order = [0; 128];
+    let mut answer = [0_u8; 64];
+    let mut answered = 0;
+
+    let before = ALLOCATIONS.load(Ordering::SeqCst);
+    let blob = Blob::open(bytes).unwrap();
+    let tokenizer = Tokenizer::new(blob.tokenizer_section()).unwrap();
+    let mut session = Session::new(blob, &plan, memory).unwrap();
+    let options = EncodeOptions {
+        add_special: true,
+        parse_special: true,
+    };
+    let mut scratch = Scratch {
+        words: &mut words,
+        text: &mut [],
+    };
+    let prompt = " oven 9 max 8 tank 20 min 14 alarms ?";
+    let count = tokenizer.encode(prompt, options, &mut ids, &mut scratch);
+    let options = GuideOptions {
+        guarantee: true,
+        thinking: u32::MAX,
+        total: 60,
+        start: Part::Outside,
+    };
+    let mut guide = Guide::new(tokenizer, options).unwrap();
+    let mut sampler = Sampler::new(SamplerOptions::default());
+    let mut stream = TagStream::default();
+    let mut logits = session.prefill(&ids[..count.unwrap()]).unwrap();
+    while !guide.is_done() {
+        guide.constrain(logits);
+        let token = sampler.sample(logits, &mut order, &[]).unwrap();
+        guide.take(token);
+        stream.push(tokenizer.token_bytes(token), |part, bytes| {
+            if part == Part::Answer {
+                answer[answered..answered + bytes.len()].copy_from_slice(bytes);
+                answered += bytes.len();
+            }
+        });
+        logits = session.decode(token).unwrap();
+    }
+    let after = ALLOCATIONS.load(Ordering::SeqCst);
+    assert_eq!(after - before, 0);
+    assert_eq!(&answer[..answered], b" oven");
 }

@@ -93,6 +93,7 @@ fn variants() -> Vec<(&'static str, Value)> {
         ("more added tokens", added),
         ("SmolLM2", with(sequence(vec![digits, byte_level(true)]))),
         ("Llama 3", llama3),
+        ("whole words", tokenizer_json("../../models/sentry")),
         ("Qwen 2", qwen2),
         ("DeepSeek Coder", with(sequence(coder))),
         ("DeepSeek LLM", with(sequence(llm))),
