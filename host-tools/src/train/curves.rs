@@ -86,7 +86,7 @@ impl Curves {
         chart
             .configure_mesh()
             .y_labels(4)
-            .max_light_lines(0)
+            .max_light_lines(1)
             .y_label_formatter(&|number| match number.abs() {
                 small if small > 0.0 && small < 0.01 => format!("{number:.1e}"),
                 _ => format!("{number:.2}"),
