@@ -1,0 +1,18 @@
+//! What a host and a device with a briquette say to each other over a serial
+//! line.
+//!
+//! A [`Request`] or [`Response`] is encoded with postcard, followed by its
+//! CRC-32, stuffed with COBS and ended by a zero byte ([`frame`]). Whatever
+//! arrives, a receiver loses at most the frame that was hurt: the next zero
+//! byte begins anew.
+
+#![no_std]
+
+mod frame;
+mod message;
+
+pub use frame::{FrameError, Frames, MAX_FRAME, encode};
+pub use message::{
+    Hello, MAX_IDS, MAX_TEXT, Part, Prompt, Refusal, Request, Response, Statistics, StopReason,
+    VERSION,
+};

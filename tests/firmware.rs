@@ -1,0 +1,269 @@
+//! The same briquette on microcontrollers, in QEMU: the bits of the host.
+
+use std::io::{Read, Write};
+use std::path::{Path, PathBuf};
+use std::process::{Child, ChildStdin, Command, Stdio};
+use std::sync::mpsc::{Receiver, channel};
+use std::time::Duration;
+
+use briquette::pack::WeightFormat;
+use briquette_engine::kv::KvFormat;
+use briquette_protocol::{Frames, MAX_FRAME, Prompt, Request, Response, StopReason, encode};
+use briquette_tests::{Packed, Run, repository};
+use rand_xoshiro::Xoshiro256PlusPlus;
+use rand_xoshiro::rand_core::{Rng, SeedableRng};
+
+/// Boards of `firmware/boards` and QEMU's names for them.
+const BOARDS: [&str; 2] = ["mps2-an500", "mps3-an547"];
+
+fn build(board: &str, model: &Path) -> PathBuf {
+    let output = Command::new("bash")
+        .arg(repository().join("firmware/build"))
+        .args([board.as_ref(), model.as_os_str()])
+        // What cargo tells this test is not meant for another workspace.
+        .env_remove("CARGO_TARGET_DIR")
+        .env_remove("RUSTFLAGS")
+        .output()
+        .unwrap();
+    let errors = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{errors}");
+    let path = String::from_utf8(output.stdout).unwrap();
+    PathBuf::from(path.trim())
+}
+
+/// A board in QEMU, at the other end of its serial line.
+struct Board {
+    qemu: Child,
+    input: ChildStdin,
+    output: Receiver<Vec<u8>>,
+    waiting: Vec<u8>,
+}
+
+impl Board {
+    fn start(board: &str, program: &Path) -> Self {
+        let mut qemu = Command::new("qemu-system-arm")
+            .args(["-machine", board, "-display", "none", "-monitor", "none"])
+            .args([
+                "-serial",
+                "stdio",
+                "-semihosting-config",
+                "enable=on,target=native",
+            ])
+            .arg("-kernel")
+            .arg(program)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .expect("install QEMU with: sudo apt-get install qemu-system-arm");
+        let mut stdout = qemu.stdout.take().unwrap();
+        let (sender, output) = channel();
+        std::thread::spawn(move || {
+            let mut buffer = [0; 4096];
+            while let Ok(count @ 1..) = stdout.read(&mut buffer) {
+                if sender.send(buffer[..count].to_vec()).is_err() {
+                    return;
+                }
+            }
+        });
+        Self {
+            input: qemu.stdin.take().unwrap(),
+            qemu,
+            output,
+            waiting: Vec::new(),
+        }
+    }
+
+    fn send(&mut self, request: &Request<'_>) {
+        let mut buffer = [0; MAX_FRAME];
+        self.send_bytes(encode(request, &mut buffer).unwrap());
+    }
+
+    fn send_bytes(&mut self, bytes: &[u8]) {
+        self.input.write_all(bytes).unwrap();
+        self.input.flush().unwrap();
+    }
+
+    /// The next response, handed to `look`.
+    fn receive<R>(&mut self, look: impl FnOnce(Response<'_>) -> R) -> R {
+        let mut frames = Frames::new();
+        loop {
+            let Some(end) = self.waiting.iter().position(|byte| *byte == 0) else {
+                let more = self.output.recv_timeout(Duration::from_secs(60));
+                self.waiting.extend(more.expect("the board is silent"));
+                continue;
+            };
+            let frame: Vec<u8> = self.waiting.drain(..=end).collect();
+            let (last, bytes) = frame.split_last().unwrap();
+            for byte in bytes {
+                assert!(frames.push::<Response<'_>>(*byte).is_none());
+            }
+            if let Some(response) = frames.push::<Response<'_>>(*last) {
+                return look(response.expect("the board speaks in sound frames"));
+            }
+        }
+    }
+
+    /// Digests of the logits after each of `ids`, and what follows greedily.
+    fn score(&mut self, ids: &[u32], greedy: u32) -> (Vec<u32>, Vec<u32>) {
+        let ids = heapless::Vec::from_slice(ids).unwrap();
+        self.send(&Request::Score { ids, greedy });
+        let (mut digests, mut tokens) = (Vec::new(), Vec::new());
+        loop {
+            let done = self.receive(|response| match response {
+                Response::Digest { position, crc } => {
+                    assert_eq!(position as usize, digests.len());
+                    digests.push(crc);
+                    false
+                }
+                Response::Token(token) => {
+                    tokens.push(token);
+                    false
+                }
+                Response::Done(StopReason::Length) => true,
+                other => panic!("{other:?}"),
+            });
+            if done {
+                return (digests, tokens);
+            }
+        }
+    }
+
+    /// Thought and answer to `text`.
+    fn ask(&mut self, text: &str) -> (String, String) {
+        self.send(&Request::Prompt(Prompt {
+            text,
+            tokens: 64,
+            thinking: None,
+            guarantee: true,
+            temperature: 0.0,
+            seed: 0,
+        }));
+        let (mut thought, mut answer) = (Vec::new(), Vec::new());
+        loop {
+            let done = self.receive(|response| match response {
+                Response::Text { part, bytes } => {
+                    match part {
+                        briquette_protocol::Part::Thinking => thought.extend_from_slice(bytes),
+                        briquette_protocol::Part::Answer => answer.extend_from_slice(bytes),
+                    }
+                    false
+                }
+                Response::Done(StopReason::EndOfText) => true,
+                other => panic!("{other:?}"),
+            });
+            if done {
+                let text = |bytes| String::from_utf8(bytes).unwrap();
+                return (text(thought), text(answer));
+            }
+        }
+    }
+}
+
+impl Drop for Board {
+    fn drop(&mut self) {
+        let _ = self.qemu.kill();
+        let _ = self.qemu.wait();
+    }
+}
+
+/// CRC-32 of each row of logits.
+fn digests(logits: &[f32], rows: usize) -> Vec<u32> {
+    let crc = crc::Crc::<u32>::new(&crc::CRC_32_ISO_HDLC);
+    let digest = |row: &[f32]| {
+        let bytes: Vec<u8> = row.iter().flat_map(|logit| logit.to_le_bytes()).collect();
+        crc.checksum(&bytes)
+    };
+    logits.chunks(logits.len() / rows).map(digest).collect()
+}
+
+/// One test, so that builds do not wait for each other's folder.
+#[test]
+fn microcontrollers_say_bit_for_bit_what_the_host_says() {
+    let cases = [
+        ("tests/golden/tiny-v2", WeightFormat::Q4),
+        ("tests/golden/tiny-v3", WeightFormat::Q8),
+        ("models/sentry", WeightFormat::Q4),
+    ];
+    for (name, weights) in cases {
+        let source = repository().join(name);
+        let packed = Packed::with_context(&source, weights, KvFormat::Q8, 128);
+        for board in BOARDS {
+            let program = build(board, &packed.path());
+            let elf = std::fs::read(&program).unwrap();
+            let allocator = b"__rust_alloc";
+            assert!(
+                !elf.windows(allocator.len())
+                    .any(|window| window == allocator)
+            );
+            let mut device = Board::start(board, &program);
+            check_hello(&mut device, &packed);
+            let mut rng = Xoshiro256PlusPlus::seed_from_u64(5);
+            for _ in 0..2 {
+                let ids: Vec<u32> = (0..24).map(|_| rng.next_u32() % 120).collect();
+                let logits = packed.logits(&Run::default(), &ids);
+                let (found, tokens) = device.score(&ids, 32);
+                assert_eq!(found, digests(&logits, ids.len()), "{name} on {board}");
+                assert_eq!(
+                    tokens,
+                    packed.greedy(&Run::default(), &ids, 32),
+                    "{name} on {board}"
+                );
+            }
+            println!("{name} {weights:?} on {board}: 48 positions, the host's bits");
+            if name == "models/sentry" {
+                let (thought, answer) = device.ask("oven 9 max 8 tank 20 min 14 alarms ?");
+                assert_eq!(thought, " oven 9 > 8 hi ; tank 20 > 14 ok");
+                assert_eq!(answer, " oven");
+                survive_garbage(&mut device);
+            }
+        }
+    }
+}
+
+fn check_hello(device: &mut Board, packed: &Packed) {
+    device.send(&Request::Hello);
+    let blob = packed.file.blob().unwrap();
+    let manifest = blob.manifest();
+    let planned = manifest.memory.scratch_bytes + manifest.memory.kv_bytes;
+    device.receive(|response| {
+        let Response::Hello(hello) = response else {
+            panic!("{response:?}");
+        };
+        assert_eq!(hello.protocol, briquette_protocol::VERSION);
+        assert_eq!(hello.context, manifest.memory.context);
+        // What the board has handed out is what was planned.
+        assert_eq!(hello.arena_bytes, planned);
+        assert_eq!(hello.digest, manifest.provenance.source_sha256[..8]);
+    });
+}
+
+/// Thousands of random bytes and hurt frames; then it answers as before.
+fn survive_garbage(device: &mut Board) {
+    let mut rng = Xoshiro256PlusPlus::seed_from_u64(9);
+    let mut buffer = [0; MAX_FRAME];
+    let frame = encode(&Request::Statistics, &mut buffer).unwrap().to_vec();
+    for round in 0..2000_usize {
+        let mut bytes = frame.clone();
+        let at = rng.next_u32() as usize % bytes.len();
+        match round % 3 {
+            0 => bytes[at] ^= 1 << (round % 8),
+            1 => bytes.truncate(at),
+            _ => bytes = (0..40).map(|_| rng.next_u32() as u8).collect(),
+        }
+        device.send_bytes(&bytes);
+        if round % 50 == 49 {
+            // Nobody listens all the time, but the line must not fill up.
+            drain(device);
+        }
+    }
+    device.send_bytes(&[0]);
+    drain(device);
+    assert_eq!(device.ask("fan 9 max 8 alarms ?").1, " fan");
+}
+
+/// Passes over everything up to the answer to a fresh question.
+fn drain(device: &mut Board) {
+    device.send_bytes(&[0]);
+    device.send(&Request::Hello);
+    while !device.receive(|response| matches!(response, Response::Hello(_))) {}
+}
