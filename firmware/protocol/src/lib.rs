@@ -2,7 +2,7 @@
 //! line.
 //!
 //! A [`Request`] or [`Response`] is encoded with postcard, followed by its
-//! CRC-32, stuffed with COBS and ended by a zero byte ([`frame`]). Whatever
+//! CRC-32, stuffed with COBS and ended by a zero byte ([`Frames`]). Whatever
 //! arrives, a receiver loses at most the frame that was hurt: the next zero
 //! byte begins anew.
 
