@@ -10,6 +10,7 @@
 
 mod frame;
 mod message;
+pub mod update;
 
 pub use frame::{FrameError, Frames, MAX_FRAME, encode};
 pub use message::{

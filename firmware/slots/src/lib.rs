@@ -1,0 +1,52 @@
+//! Two places for a model in a device's flash, and updates that power may
+//! interrupt at any write or erase.
+//!
+//! [`Slots`] works on any flash that implements
+//! [`embedded_storage::nor_flash::NorFlash`]. What it promises:
+//!
+//! - A model becomes active only after its signature (Ed25519) and its SHA-256
+//!   were verified, and both are verified again at each boot.
+//! - The model that runs is never touched. A new one is tried once: if it has
+//!   not answered ([`Slots::confirm`]) before the device starts again, the old
+//!   one is back.
+//! - After a power failure anywhere the device finds the old model or the new
+//!   one, whole, and the update can be repeated.
+//!
+//! It allocates nothing, and no bytes in flash or in an update make it panic.
+//!
+//! # A slot
+//!
+//! | offset | bytes | |
+//! |---|---|---|
+//! | 0 | 256 | head: the metadata and the signature |
+//! | 256 | 15 × 256 | marks: verified, tried, good |
+//! | 4096 | `length` | the briquette, read in place |
+//!
+//! Head and marks are each written once, to a page of their own, and are valid
+//! only with their checksum; a torn one counts as none. What it takes to be
+//! chosen at boot, newest first:
+//!
+//! | state | head | verified | tried | good | chosen |
+//! |---|---|---|---|---|---|
+//! | empty | | | | | no |
+//! | writing | yes | | | | no |
+//! | trial | yes | yes | | | yes, and marked as tried before it runs |
+//! | tried | yes | yes | yes | | no: it did not answer |
+//! | good | yes | yes | any | yes | yes |
+//!
+//! # An update
+//!
+//! [`Slots::begin`] checks all that the metadata tell before the slot is
+//! erased, [`Slots::write`] takes the briquette in pieces, in order, and
+//! [`Slots::finish`] reads it back from flash before it marks it as verified.
+//! Then the device starts anew, [`Slots::boot`] chooses the new model, and the
+//! first answer confirms it.
+
+#![no_std]
+
+mod journal;
+mod slots;
+mod upload;
+
+pub use journal::{JOURNAL_LEN, State};
+pub use slots::{LayoutError, Model, Rules, SlotInfo, Slots};
