@@ -209,6 +209,7 @@ fn microcontrollers_say_bit_for_bit_what_the_host_says() {
                     "{name} on {board}"
                 );
             }
+            check_statistics(&mut device, &packed);
             println!("{name} {weights:?} on {board}: 48 positions, the host's bits");
             if name == "models/sentry" {
                 let (thought, answer) = device.ask("oven 9 max 8 tank 20 min 14 alarms ?");
@@ -218,6 +219,29 @@ fn microcontrollers_say_bit_for_bit_what_the_host_says() {
             }
         }
     }
+}
+
+/// What the board has handed out is what was planned, and its clock runs.
+fn check_statistics(device: &mut Board, packed: &Packed) {
+    device.send(&Request::Statistics);
+    let memory = packed.file.blob().unwrap().manifest().memory;
+    device.receive(|response| {
+        let Response::Statistics(statistics) = response else {
+            panic!("{response:?}");
+        };
+        assert_eq!(
+            statistics.arena_used,
+            memory.scratch_bytes + memory.kv_bytes
+        );
+        // Two scores of 24 tokens, each followed by 32.
+        assert_eq!(statistics.prefill.tokens, 2 * 24);
+        assert_eq!(statistics.decode.tokens, 2 * 31);
+        for work in [statistics.prefill, statistics.decode] {
+            assert!(work.ticks > 0 && work.weight_bytes > 0 && work.kv_bytes > 0);
+            assert!(work.expert_bytes > 0 && work.expert_bytes < work.weight_bytes);
+        }
+        assert!(statistics.ticks_per_second > 1_000_000);
+    });
 }
 
 fn check_hello(device: &mut Board, packed: &Packed) {
@@ -230,9 +254,12 @@ fn check_hello(device: &mut Board, packed: &Packed) {
             panic!("{response:?}");
         };
         assert_eq!(hello.protocol, briquette_protocol::VERSION);
-        assert_eq!(hello.context, manifest.memory.context);
-        // What the board has handed out is what was planned.
-        assert_eq!(hello.arena_bytes, planned);
+        assert_eq!(hello.memory.context, manifest.memory.context);
+        assert_eq!(hello.memory.batch, manifest.memory.batch);
+        assert_eq!(hello.memory.scratch_bytes, manifest.memory.scratch_bytes);
+        assert_eq!(hello.memory.kv_bytes, manifest.memory.kv_bytes);
+        assert_eq!(hello.memory.arena_bytes, planned);
+        assert_eq!(hello.memory.flash_bytes, blob.bytes().len() as u64);
         assert_eq!(hello.digest, manifest.provenance.source_sha256[..8]);
     });
 }

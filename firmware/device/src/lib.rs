@@ -1,12 +1,15 @@
 //! Serves a briquette over a serial line, in static memory.
 //!
-//! A board's firmware gives the file, an arena and a line; [`Device::serve`]
-//! answers requests until the line fails. Nothing here allocates, and no bytes
-//! on the line can stop it.
+//! A board's firmware gives the file, an arena, a line and what it knows about
+//! itself; [`Device::serve`] answers requests until the line fails. Nothing
+//! here allocates, and no bytes on the line can stop it.
 
 #![no_std]
 
 mod answer;
+mod bench;
+mod meter;
+mod prompt;
 mod score;
 
 use briquette_engine::blob::Blob;
@@ -14,16 +17,34 @@ use briquette_engine::cpu::{Plan, PlanOptions};
 use briquette_engine::text::Tokenizer;
 use briquette_engine::{EngineError, Session};
 use briquette_protocol::{
-    Frames, Hello, MAX_FRAME, Refusal, Request, Response, Statistics, VERSION, encode,
+    Frames, Hello, MAX_FRAME, Memory, Refusal, Request, Response, Statistics, StopReason, VERSION,
+    encode,
 };
 use embedded_io::{Read, ReadReady, Write};
+
+use meter::Spent;
+
+/// What a board knows about itself.
+#[derive(Debug, Clone, Copy)]
+pub struct Board {
+    /// The firmware's name and version.
+    pub firmware: &'static str,
+    /// The target profile that it is built for.
+    pub target: &'static str,
+    /// Ticks of a clock that never turns back.
+    pub ticks: fn() -> u64,
+    /// Ticks in a second; 0 without a clock.
+    pub ticks_per_second: u32,
+}
 
 /// A model at the end of a line.
 pub struct Device<'a, L> {
     session: Session<'a>,
     tokenizer: Option<Tokenizer<'a>>,
     line: L,
-    firmware: &'static str,
+    board: Board,
+    memory: Memory,
+    spent: Spent,
 }
 
 /// The bytes of arena that a briquette needs as it was packed: what a build
@@ -37,8 +58,11 @@ pub fn arena_bytes(file: &[u8]) -> Result<u64, EngineError> {
     Ok(Plan::new(blob.manifest(), options)?.arena_bytes())
 }
 
+/// Why an answer ended, or why there is none.
+type Outcome = Result<StopReason, Refusal>;
+
 impl<'a, L: Read + ReadReady + Write> Device<'a, L> {
-    /// Opens `file` in `arena`. `firmware` is the program's name and version.
+    /// Opens `file` in `arena`.
     ///
     /// # Errors
     /// If the file is not a usable briquette or the arena is too small.
@@ -46,7 +70,7 @@ impl<'a, L: Read + ReadReady + Write> Device<'a, L> {
         file: &'a [u8],
         arena: &'a mut [u8],
         line: L,
-        firmware: &'static str,
+        board: Board,
     ) -> Result<Self, EngineError> {
         let blob = Blob::open(file)?;
         let options = PlanOptions::packed(blob.manifest());
@@ -55,11 +79,20 @@ impl<'a, L: Read + ReadReady + Write> Device<'a, L> {
             tokenizer: Tokenizer::new(blob.tokenizer_section()).ok(),
             session: Session::new(blob, &plan, arena)?,
             line,
-            firmware,
+            board,
+            memory: Memory {
+                context: options.context,
+                batch: options.batch,
+                arena_bytes: plan.arena_bytes(),
+                scratch_bytes: plan.scratch_bytes(),
+                kv_bytes: plan.kv_bytes(),
+                flash_bytes: file.len() as u64,
+            },
+            spent: Spent::default(),
         })
     }
 
-    /// Answers requests until the line fails.
+    /// Answers requests until the line fails or ends.
     ///
     /// # Errors
     /// What the line failed with.
@@ -70,22 +103,31 @@ impl<'a, L: Read + ReadReady + Write> Device<'a, L> {
             if self.line.read(&mut byte)? == 0 {
                 return Ok(());
             }
-            match frames.push::<Request<'_>>(byte[0]) {
-                None => {}
-                Some(Ok(request)) => self.answer_request(&request)?,
-                Some(Err(error)) => self.send(&Response::Refused(error.into()))?,
+            let Some(request) = frames.push::<Request<'_>>(byte[0]) else {
+                continue;
+            };
+            // What a request borrows from `frames` is used up before the
+            // answer, which listens for the next frame.
+            match request {
+                Err(error) => self.send(&Response::Refused(error.into()))?,
+                Ok(Request::Hello) => self.hello()?,
+                Ok(Request::Statistics) => self.statistics()?,
+                // Nothing is being answered.
+                Ok(Request::Stop) => {}
+                Ok(Request::Prompt(prompt)) => {
+                    let task = self.task(&prompt);
+                    let outcome = self.answer(task, &mut frames)?;
+                    self.end(outcome)?;
+                }
+                Ok(Request::Bench { prompt, tokens }) => {
+                    let outcome = self.bench(prompt, tokens, &mut frames)?;
+                    self.end(outcome)?;
+                }
+                Ok(Request::Score { ids, greedy }) => {
+                    let outcome = self.score(&ids, greedy, &mut frames)?;
+                    self.end(outcome)?;
+                }
             }
-        }
-    }
-
-    fn answer_request(&mut self, request: &Request<'_>) -> Result<(), L::Error> {
-        match request {
-            Request::Hello => self.hello(),
-            Request::Prompt(prompt) => self.answer(prompt),
-            Request::Score { ids, greedy } => self.score(ids, *greedy),
-            Request::Statistics => self.statistics(),
-            // Nothing is being answered.
-            Request::Stop => Ok(()),
         }
     }
 
@@ -95,34 +137,67 @@ impl<'a, L: Read + ReadReady + Write> Device<'a, L> {
         for (place, byte) in digest.iter_mut().zip(manifest.provenance.source_sha256) {
             *place = byte;
         }
-        let name = manifest.provenance.name;
         let hello = Hello {
             protocol: VERSION,
-            firmware: self.firmware,
-            // A long name is cut, at a character.
-            model: name
-                .get(..name.floor_char_boundary(128))
-                .unwrap_or_default(),
+            firmware: cut(self.board.firmware),
+            model: cut(manifest.provenance.name),
             digest,
-            context: self.session.context() as u32,
-            arena_bytes: self.session.arena_used(),
+            target: cut(self.board.target),
+            memory: self.memory,
         };
         send(&mut self.line, &Response::Hello(hello))
     }
 
     fn statistics(&mut self) -> Result<(), L::Error> {
-        let traffic = self.session.traffic();
         self.send(&Response::Statistics(Statistics {
-            weight_bytes: traffic.weights,
-            expert_bytes: traffic.experts,
-            kv_bytes: traffic.kv,
+            prefill: self.spent.prefill,
+            decode: self.spent.decode,
+            ticks_per_second: self.board.ticks_per_second,
             arena_used: self.session.arena_used(),
         }))
+    }
+
+    /// Whether the host wants the answer to stop. It may ask who this is
+    /// meanwhile; everything else has to wait for its turn.
+    fn is_stopped(&mut self, frames: &mut Frames) -> Result<bool, L::Error> {
+        // Not more than a frame at a time: whoever sends without end must not
+        // keep the answer from going on.
+        for _ in 0..MAX_FRAME {
+            let mut byte = [0];
+            if !self.line.read_ready()? || self.line.read(&mut byte)? == 0 {
+                break;
+            }
+            match frames.push::<Request<'_>>(byte[0]) {
+                None => {}
+                Some(Ok(Request::Stop)) => return Ok(true),
+                Some(Ok(Request::Hello)) => self.hello()?,
+                Some(Ok(_)) => self.send(&Response::Refused(Refusal::Busy))?,
+                Some(Err(error)) => self.send(&Response::Refused(error.into()))?,
+            }
+        }
+        Ok(false)
+    }
+
+    /// Ends an answer.
+    fn end(&mut self, outcome: Outcome) -> Result<(), L::Error> {
+        match outcome {
+            Ok(reason) => self.send(&Response::Done(reason)),
+            Err(refusal) => self.send(&Response::Refused(refusal)),
+        }
     }
 
     fn send(&mut self, response: &Response<'_>) -> Result<(), L::Error> {
         send(&mut self.line, response)
     }
+}
+
+/// Bytes of a name in a Hello.
+const MAX_NAME: usize = 96;
+
+/// A name short enough for a frame, cut at a character.
+fn cut(name: &str) -> &str {
+    let end = name.floor_char_boundary(MAX_NAME);
+    name.get(..end).unwrap_or_default()
 }
 
 /// Writes a response to the line.

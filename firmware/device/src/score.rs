@@ -1,45 +1,61 @@
 //! Digests of logits: does a device compute what a host computes?
 
-use briquette_engine::EngineError;
 use briquette_engine::text::sampler::most_likely;
-use briquette_protocol::{Response, StopReason};
+use briquette_protocol::{Frames, Refusal, Response, StopReason};
 use embedded_io::{Read, ReadReady, Write};
 
-use super::{Device, refusal, send};
+use super::{Device, Outcome, refusal, send};
 
 const CRC: crc::Crc<u32> = crc::Crc::<u32>::new(&crc::CRC_32_ISO_HDLC);
 
 impl<L: Read + ReadReady + Write> Device<'_, L> {
     /// Computes `ids` one after the other, tells a digest of each token's
     /// logits, and goes on greedily.
-    pub(super) fn score(&mut self, ids: &[u32], greedy: u32) -> Result<(), L::Error> {
+    pub(super) fn score(
+        &mut self,
+        ids: &[u32],
+        greedy: u32,
+        frames: &mut Frames,
+    ) -> Result<Outcome, L::Error> {
         self.session.truncate(0);
-        let mut next = Err(EngineError::NoTokens);
+        let mut best = None;
         for id in ids {
             let position = self.session.position() as u32;
+            let start = self.start();
             let logits = match self.session.decode(*id) {
                 Ok(logits) => logits,
-                Err(error) => {
-                    next = Err(error);
-                    break;
-                }
+                Err(error) => return Ok(Err(refusal(error))),
             };
             let mut digest = CRC.digest();
             for logit in logits.iter() {
                 digest.update(&logit.to_le_bytes());
             }
             let crc = digest.finalize();
-            next = Ok(most_likely(logits));
+            best = Some(most_likely(logits));
+            self.spent.prefill += self.since(start, 1);
             send(&mut self.line, &Response::Digest { position, crc })?;
+            if self.is_stopped(frames)? {
+                return Ok(Ok(StopReason::Stopped));
+            }
         }
-        for _ in 0..greedy {
-            let Ok(token) = next else { break };
+        let Some(mut token) = best else {
+            return Ok(Err(Refusal::Empty));
+        };
+        for left in (0..greedy).rev() {
             send(&mut self.line, &Response::Token(token))?;
-            next = self.session.decode(token).map(|logits| most_likely(logits));
+            if left == 0 {
+                break;
+            }
+            if self.is_stopped(frames)? {
+                return Ok(Ok(StopReason::Stopped));
+            }
+            let start = self.start();
+            token = match self.session.decode(token) {
+                Ok(logits) => most_likely(logits),
+                Err(error) => return Ok(Err(refusal(error))),
+            };
+            self.spent.decode += self.since(start, 1);
         }
-        match next {
-            Ok(_) => self.send(&Response::Done(StopReason::Length)),
-            Err(error) => self.send(&Response::Refused(refusal(error))),
-        }
+        Ok(Ok(StopReason::Length))
     }
 }

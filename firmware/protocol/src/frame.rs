@@ -2,6 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::{Message, VERSION};
+
 /// Bytes of a frame at most, with its zero byte.
 pub const MAX_FRAME: usize = 512;
 /// Bytes of the checksum that ends a message.
@@ -24,6 +26,9 @@ pub enum FrameError {
     /// It holds no known message, or more than one.
     #[error("the frame holds no known message")]
     Unknown,
+    /// The other side speaks this version of the protocol.
+    #[error("the other side speaks version {0} of the protocol, this one version {VERSION}")]
+    Version(u16),
 }
 
 /// Writes `message` into `out` as a frame; returns the frame.
@@ -89,7 +94,7 @@ impl Frames {
     /// Takes a byte; returns the message, or what is wrong with it, when it
     /// ends a frame. Empty frames are passed over: a zero byte may be sent at
     /// any time to begin anew.
-    pub fn push<'f, M: Deserialize<'f>>(&'f mut self, byte: u8) -> Option<Result<M, FrameError>> {
+    pub fn push<'f, M: Message<'f>>(&'f mut self, byte: u8) -> Option<Result<M, FrameError>> {
         if byte != 0 {
             match self.bytes.get_mut(self.length) {
                 Some(place) => *place = byte,
@@ -107,7 +112,7 @@ impl Frames {
 }
 
 /// Reads the message of a frame without its zero byte.
-fn decode<'f, M: Deserialize<'f>>(frame: &'f mut [u8]) -> Result<M, FrameError> {
+fn decode<'f, M: Message<'f>>(frame: &'f mut [u8]) -> Result<M, FrameError> {
     let length = cobs::decode_in_place(frame).map_err(|_| FrameError::Broken)?;
     let plain: &'f [u8] = frame.get(..length).ok_or(FrameError::Broken)?;
     let (message, checksum) = plain
@@ -116,16 +121,13 @@ fn decode<'f, M: Deserialize<'f>>(frame: &'f mut [u8]) -> Result<M, FrameError> 
     if CRC.checksum(message) != u32::from_le_bytes(*checksum) {
         return Err(FrameError::Checksum);
     }
-    match postcard::take_from_bytes(message) {
-        Ok((message, [])) => Ok(message),
-        _ => Err(FrameError::Unknown),
-    }
+    M::read(message)
 }
 
 #[cfg(test)]
 mod tests {
     extern crate std;
-    use super::super::{Prompt, Request};
+    use super::super::{Prompt, Request, Response};
     use super::*;
     use proptest::prelude::*;
     use std::vec::Vec;
@@ -178,6 +180,35 @@ mod tests {
             receive(&mut frames, &[0], &message);
             assert_eq!(receive(&mut frames, &frame, &message), [true], "bit {bit}");
         }
+    }
+
+    /// A frame around any postcard data.
+    fn frame_of(message: &impl Serialize) -> Vec<u8> {
+        let mut buffer = [0; MAX_FRAME];
+        encode(message, &mut buffer).unwrap().to_vec()
+    }
+
+    #[test]
+    fn versions_meet_with_a_clear_error() {
+        let mut frames = Frames::new();
+        // A later version's Hello may say more.
+        let mut heard = Vec::new();
+        for byte in frame_of(&(0_u8, 7_u16, "more")) {
+            if let Some(request) = frames.push::<Request<'_>>(byte) {
+                heard.push(request == Ok(Request::Hello));
+            }
+        }
+        assert_eq!(heard, [true]);
+        let mut errors = Vec::new();
+        for byte in frame_of(&(0_u8, VERSION + 1, "something else")) {
+            errors.extend(frames.push::<Response<'_>>(byte).and_then(Result::err));
+        }
+        assert_eq!(errors, [FrameError::Version(VERSION + 1)]);
+        let text = std::format!("{}", errors[0]);
+        assert!(
+            text.contains("version 2") && text.contains("version 1"),
+            "{text}"
+        );
     }
 
     proptest! {

@@ -14,6 +14,6 @@ pub mod update;
 
 pub use frame::{FrameError, Frames, MAX_FRAME, encode};
 pub use message::{
-    Hello, MAX_IDS, MAX_TEXT, Part, Prompt, Refusal, Request, Response, Statistics, StopReason,
-    VERSION,
+    Hello, MAX_IDS, MAX_TEXT, Memory, Message, Part, Prompt, Refusal, Request, Response,
+    Statistics, StopReason, VERSION, Work,
 };

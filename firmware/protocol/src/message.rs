@@ -4,7 +4,10 @@ use serde::{Deserialize, Serialize};
 
 use super::FrameError;
 
-/// Version of the protocol. A device answers [`Request::Hello`] in any version.
+/// Version of the protocol. What never changes from version to version: the
+/// frames, that [`Request::Hello`] begins with a zero byte, whatever follows,
+/// and that a [`Response::Hello`] begins with a zero byte and the version as a
+/// postcard `u16`. So two versions can always tell that they differ.
 pub const VERSION: u16 = 1;
 /// Bytes of a prompt at most.
 pub const MAX_TEXT: usize = 256;
@@ -33,8 +36,17 @@ pub enum Request<'a> {
     },
     /// What has it cost so far?
     Statistics,
-    /// Stop answering.
+    /// Stop answering. Nothing happens if nothing is being answered.
     Stop,
+    /// Forget everything, take in `prompt` tokens of no meaning together, then
+    /// `tokens` more one after the other, telling each: what it costs is found
+    /// in [`Statistics`].
+    Bench {
+        /// Tokens taken in together.
+        prompt: u32,
+        /// Tokens taken in one after the other.
+        tokens: u32,
+    },
 }
 
 /// A person's prompt.
@@ -83,7 +95,7 @@ pub enum Response<'a> {
         /// CRC-32 (ISO-HDLC) of the logits as little-endian `f32`.
         crc: u32,
     },
-    /// A token that was the most likely one.
+    /// A token that was chosen, or taken in.
     Token(u32),
     /// The answer is complete.
     Done(StopReason),
@@ -104,10 +116,27 @@ pub struct Hello<'a> {
     pub model: &'a str,
     /// The first bytes of the model's SHA-256.
     pub digest: [u8; 8],
-    /// Tokens that fit the cache.
+    /// The target profile that the firmware was built for.
+    pub target: &'a str,
+    /// What the model takes.
+    pub memory: Memory,
+}
+
+/// The memory contract of a model on a device.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Memory {
+    /// Tokens that the cache holds.
     pub context: u32,
-    /// Bytes of the arena.
+    /// Tokens that prefill takes at a time.
+    pub batch: u32,
+    /// Bytes of the arena: scratch and cache.
     pub arena_bytes: u64,
+    /// Bytes of working memory.
+    pub scratch_bytes: u64,
+    /// Bytes of the cache.
+    pub kv_bytes: u64,
+    /// Bytes of the file, read in place from flash.
+    pub flash_bytes: u64,
 }
 
 /// Why an answer ended.
@@ -126,14 +155,54 @@ pub enum StopReason {
 /// What a device has spent since it started.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Statistics {
+    /// Taking prompts in.
+    pub prefill: Work,
+    /// Writing answers, the choice of each token included.
+    pub decode: Work,
+    /// Ticks of the device's clock in a second; 0 if it has none.
+    pub ticks_per_second: u32,
+    /// Bytes of the arena in use: the high-water mark.
+    pub arena_used: u64,
+}
+
+/// What some tokens have cost.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Work {
+    /// Tokens computed.
+    pub tokens: u64,
+    /// Ticks of the device's clock.
+    pub ticks: u64,
     /// Bytes of weights read.
     pub weight_bytes: u64,
     /// Of these, bytes of chosen experts.
     pub expert_bytes: u64,
     /// Bytes of the cache read and written.
     pub kv_bytes: u64,
-    /// Bytes of the arena in use.
-    pub arena_used: u64,
+}
+
+impl core::ops::AddAssign for Work {
+    fn add_assign(&mut self, more: Self) {
+        self.tokens = self.tokens.wrapping_add(more.tokens);
+        self.ticks = self.ticks.wrapping_add(more.ticks);
+        self.weight_bytes = self.weight_bytes.wrapping_add(more.weight_bytes);
+        self.expert_bytes = self.expert_bytes.wrapping_add(more.expert_bytes);
+        self.kv_bytes = self.kv_bytes.wrapping_add(more.kv_bytes);
+    }
+}
+
+impl core::ops::Sub for Work {
+    type Output = Self;
+
+    /// What has been spent since `earlier`.
+    fn sub(self, earlier: Self) -> Self {
+        Self {
+            tokens: self.tokens.wrapping_sub(earlier.tokens),
+            ticks: self.ticks.wrapping_sub(earlier.ticks),
+            weight_bytes: self.weight_bytes.wrapping_sub(earlier.weight_bytes),
+            expert_bytes: self.expert_bytes.wrapping_sub(earlier.expert_bytes),
+            kv_bytes: self.kv_bytes.wrapping_sub(earlier.kv_bytes),
+        }
+    }
 }
 
 /// Why a request is not served.
@@ -143,11 +212,11 @@ pub enum Refusal {
     /// No message could be read.
     #[error(transparent)]
     Frame(#[from] FrameError),
-    /// The prompt has no text or no tokens.
+    /// The prompt has no text, or no token was asked for.
     #[error("the prompt is empty")]
     Empty,
     /// The prompt is longer than [`MAX_TEXT`] or does not fit the cache.
-    #[error("the prompt is too long")]
+    #[error("the prompt is too long: {MAX_TEXT} bytes at most, and its tokens must fit the cache")]
     TooLong,
     /// The model has no tokenizer.
     #[error("the model has no tokenizer")]
@@ -158,7 +227,57 @@ pub enum Refusal {
     /// The answer cannot be given its form.
     #[error("the answer cannot be given the form of reasoning")]
     Form,
+    /// The vocabulary is too large to be sampled from.
+    #[error("the device cannot sample from so large a vocabulary; use temperature 0")]
+    Sampling,
+    /// Another request is being answered.
+    #[error("the device is answering another request; send Stop first")]
+    Busy,
     /// The model's numbers are broken.
     #[error("the model's numbers are broken")]
     Broken,
+}
+
+/// What can be read from a frame.
+pub trait Message<'f>: Sized {
+    /// Reads a frame's message.
+    ///
+    /// # Errors
+    /// [`FrameError::Unknown`] if it is none; [`FrameError::Version`] if the
+    /// other side speaks another version of the protocol.
+    fn read(bytes: &'f [u8]) -> Result<Self, FrameError>;
+}
+
+/// What both kinds of Hello begin with, in every version.
+const HELLO: u8 = 0;
+
+impl<'f> Message<'f> for Request<'f> {
+    fn read(bytes: &'f [u8]) -> Result<Self, FrameError> {
+        match bytes {
+            // Later versions may say more.
+            [HELLO, ..] => Ok(Self::Hello),
+            _ => whole(bytes),
+        }
+    }
+}
+
+impl<'f> Message<'f> for Response<'f> {
+    fn read(bytes: &'f [u8]) -> Result<Self, FrameError> {
+        if let [HELLO, rest @ ..] = bytes {
+            match postcard::take_from_bytes::<u16>(rest) {
+                Ok((VERSION, _)) => {}
+                Ok((version, _)) => return Err(FrameError::Version(version)),
+                Err(_) => return Err(FrameError::Unknown),
+            }
+        }
+        whole(bytes)
+    }
+}
+
+/// The message that takes all of `bytes`.
+fn whole<'f, M: Deserialize<'f>>(bytes: &'f [u8]) -> Result<M, FrameError> {
+    match postcard::take_from_bytes(bytes) {
+        Ok((message, [])) => Ok(message),
+        _ => Err(FrameError::Unknown),
+    }
 }

@@ -5,7 +5,7 @@
 
 mod uart;
 
-use briquette_device::Device;
+use briquette_device::{Board, Device};
 use cortex_m_semihosting::{debug, hprintln};
 use static_cell::ConstStaticCell;
 
@@ -18,12 +18,21 @@ include!(concat!(env!("OUT_DIR"), "/model.rs"));
 static ARENA: ConstStaticCell<Aligned<[u8; ARENA_BYTES]>> =
     ConstStaticCell::new(Aligned([0; ARENA_BYTES]));
 
+const BOARD: Board = Board {
+    firmware: concat!(env!("CARGO_PKG_NAME"), " ", env!("CARGO_PKG_VERSION")),
+    target: env!("CARGO_PKG_NAME"),
+    ticks: systick::ticks,
+    ticks_per_second: 25_000_000,
+};
+
 #[cortex_m_rt::entry]
 fn main() -> ! {
     let arena = &mut ARENA.take().0;
     let line = uart::Uart::new();
-    let firmware = concat!(env!("CARGO_PKG_NAME"), " ", env!("CARGO_PKG_VERSION"));
-    match Device::new(&MODEL.0, arena, line, firmware) {
+    if let Some(core) = cortex_m::Peripherals::take() {
+        systick::start(core.SYST);
+    }
+    match Device::new(&MODEL.0, arena, line, BOARD) {
         Ok(mut device) => {
             let Ok(()) = device.serve();
         }

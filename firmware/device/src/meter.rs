@@ -1,0 +1,42 @@
+//! What the model has cost so far.
+
+use briquette_engine::cpu::Traffic;
+use briquette_protocol::Work;
+
+use super::Device;
+
+/// Everything spent since the device started.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Spent {
+    pub(super) prefill: Work,
+    pub(super) decode: Work,
+}
+
+/// Where the meters stood before some tokens were computed.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Start {
+    ticks: u64,
+    traffic: Traffic,
+}
+
+impl<L> Device<'_, L> {
+    /// Reads the meters.
+    pub(super) fn start(&self) -> Start {
+        Start {
+            ticks: (self.board.ticks)(),
+            traffic: self.session.traffic(),
+        }
+    }
+
+    /// What `tokens` tokens have cost since `start`.
+    pub(super) fn since(&self, start: Start, tokens: usize) -> Work {
+        let traffic = self.session.traffic();
+        Work {
+            tokens: tokens as u64,
+            ticks: (self.board.ticks)().wrapping_sub(start.ticks),
+            weight_bytes: traffic.weights.wrapping_sub(start.traffic.weights),
+            expert_bytes: traffic.experts.wrapping_sub(start.traffic.experts),
+            kv_bytes: traffic.kv.wrapping_sub(start.traffic.kv),
+        }
+    }
+}

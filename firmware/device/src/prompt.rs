@@ -1,0 +1,104 @@
+//! From a person's prompt to tokens and the way to answer them.
+
+use briquette_engine::blob::SingleTurn;
+use briquette_engine::text::{
+    EncodeOptions, Guide, GuideOptions, Part, Sampler, SamplerOptions, Scratch, Tokenizer,
+};
+use briquette_protocol::{MAX_TEXT, Prompt, Refusal};
+use embedded_io::{Read, ReadReady, Write};
+
+use super::Device;
+
+/// Tokens of a prompt at most, with what the chat template puts around it.
+pub(super) const MAX_PROMPT: usize = MAX_TEXT + 64;
+/// Tokens of the largest vocabulary that can be sampled from.
+pub(super) const MAX_SAMPLED: usize = 1024;
+
+/// A prompt ready to be answered: nothing of it lies in the line's buffer.
+pub(super) struct Task<'a> {
+    /// The prompt's tokens, with the chat template's text around it.
+    pub(super) ids: heapless::Vec<u32, MAX_PROMPT>,
+    /// Tokens of the answer at most.
+    pub(super) tokens: u32,
+    /// What keeps the answer in its form, if asked for.
+    pub(super) guide: Option<Guide<'a>>,
+    pub(super) sampler: Sampler,
+    pub(super) tokenizer: Tokenizer<'a>,
+}
+
+impl<'a, L: Read + ReadReady + Write> Device<'a, L> {
+    /// What `prompt` asks for.
+    pub(super) fn task(&self, prompt: &Prompt<'_>) -> Result<Task<'a>, Refusal> {
+        let tokenizer = self.tokenizer.ok_or(Refusal::NoTokenizer)?;
+        if prompt.tokens == 0 {
+            return Err(Refusal::Empty);
+        }
+        let manifest = self.session.blob().manifest();
+        // A temperature that is not a number chooses as 0 does.
+        let samples = prompt.temperature > 0.0;
+        if samples && manifest.config.vocab_size as usize > MAX_SAMPLED {
+            return Err(Refusal::Sampling);
+        }
+        let ids = encode(&tokenizer, manifest.chat.single_turn, prompt.text)?;
+        // The last token of an answer need not be computed.
+        let room = (self.session.context() + 1).saturating_sub(ids.len());
+        let tokens = prompt.tokens.min(room as u32);
+        let guide = GuideOptions {
+            guarantee: prompt.guarantee,
+            thinking: prompt.thinking.unwrap_or(u32::MAX),
+            total: tokens,
+            start: Part::Outside,
+        };
+        let guided = prompt.guarantee || prompt.thinking.is_some();
+        let guide = guided.then(|| Guide::new(tokenizer, guide)).transpose();
+        Ok(Task {
+            ids,
+            tokens,
+            guide: guide.map_err(|_| Refusal::Form)?,
+            sampler: Sampler::new(SamplerOptions {
+                temperature: if samples { prompt.temperature } else { 0.0 },
+                seed: prompt.seed,
+                ..SamplerOptions::default()
+            }),
+            tokenizer,
+        })
+    }
+}
+
+/// The tokens of a prompt, with the chat template's text around it.
+fn encode(
+    tokenizer: &Tokenizer<'_>,
+    turn: Option<SingleTurn<'_>>,
+    text: &str,
+) -> Result<heapless::Vec<u32, MAX_PROMPT>, Refusal> {
+    if text.len() > MAX_TEXT {
+        return Err(Refusal::TooLong);
+    }
+    let mut whole = heapless::String::<{ 2 * MAX_TEXT }>::new();
+    let around = turn.map_or(("", ""), |turn| (turn.prefix, turn.suffix));
+    for part in [around.0, text.trim(), around.1] {
+        whole.push_str(part).map_err(|_| Refusal::TooLong)?;
+    }
+    let mut words = [0; 5 * MAX_TEXT];
+    let mut normalized = [0; 6 * MAX_TEXT];
+    let mut scratch = Scratch {
+        words: &mut words,
+        text: &mut normalized,
+    };
+    let options = EncodeOptions {
+        // The template writes these tokens itself.
+        add_special: turn.is_none(),
+        parse_special: true,
+    };
+    let mut ids = heapless::Vec::new();
+    ids.resize_default(MAX_PROMPT)
+        .map_err(|_| Refusal::TooLong)?;
+    let count = tokenizer
+        .encode(&whole, options, &mut ids, &mut scratch)
+        .map_err(|_| Refusal::TooLong)?;
+    ids.truncate(count);
+    if ids.is_empty() {
+        return Err(Refusal::Empty);
+    }
+    Ok(ids)
+}
