@@ -46,6 +46,10 @@ enum Command {
     Eval(commands::eval::Args),
     /// Measure speed, bytes and memory
     Bench(commands::bench::Args),
+    /// Put a model on a board, and talk with it
+    Flash(commands::flash::Args),
+    /// Talk with a device on a serial line
+    Device(commands::device::Args),
     /// Train a small reasoning model
     Train(commands::train::Args),
 }
@@ -64,6 +68,8 @@ pub fn main() -> ExitCode {
         Command::Logits(args) => commands::logits::run(&args),
         Command::Eval(args) => commands::eval::run(&args),
         Command::Bench(args) => commands::bench::run(&args),
+        Command::Flash(args) => commands::flash::run(&args),
+        Command::Device(args) => commands::device::run(&args),
         Command::Train(args) => commands::train::run(&args),
     };
     match result {

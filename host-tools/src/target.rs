@@ -23,28 +23,34 @@ pub struct Target {
     pub flash_bytes: u64,
     /// Of these, bytes for the program.
     pub reserved_flash_bytes: u64,
+    /// How it gets its firmware, if there is one.
+    pub firmware: Option<Firmware>,
 }
 
-/// Profiles that come with the tool.
-const PROFILES: [(&str, &str); 5] = [
-    (
-        "mps2-an500",
-        include_str!("../../models/targets/mps2-an500.toml"),
-    ),
-    (
-        "mps3-an547",
-        include_str!("../../models/targets/mps3-an547.toml"),
-    ),
-    (
-        "raspberry-pi-zero-2",
-        include_str!("../../models/targets/raspberry-pi-zero-2.toml"),
-    ),
-    ("rp2350", include_str!("../../models/targets/rp2350.toml")),
-    (
-        "stm32h743",
-        include_str!("../../models/targets/stm32h743.toml"),
-    ),
-];
+/// How a device gets its firmware.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Firmware {
+    /// The board: a folder of `firmware/boards`.
+    pub board: String,
+    /// Rust's name for its processor.
+    pub rust_target: String,
+    /// What starts the program.
+    pub runner: Runner,
+}
+
+/// What starts a program on a board.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Runner {
+    /// QEMU, and its name for the board.
+    Qemu(String),
+    /// probe-rs, and its name for the chip.
+    ProbeRs(String),
+}
+
+/// Profiles that come with the tool: all of `models/targets`, by name.
+const PROFILES: &[(&str, &str)] = include!(concat!(env!("OUT_DIR"), "/profiles.rs"));
 
 /// Why there is no such target.
 #[derive(Debug, thiserror::Error)]
@@ -137,7 +143,11 @@ impl Target {
         if path.extension().is_none_or(|extension| extension != "toml") {
             return Err(TargetError::Unknown {
                 name: name.to_owned(),
-                known: PROFILES.map(|(known, _)| known).join(", "),
+                known: PROFILES
+                    .iter()
+                    .map(|(known, _)| *known)
+                    .collect::<Vec<_>>()
+                    .join(", "),
             });
         }
         let text = std::fs::read_to_string(path).map_err(|source| TargetError::Io {

@@ -2,11 +2,15 @@
 
 use std::io::{self, IsTerminal};
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use anstyle::{AnsiColor, Style};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use tracing_subscriber::EnvFilter;
+
+/// What is still to be done when the process is ended.
+static AT_EXIT: Mutex<Vec<Box<dyn FnOnce() + Send>>> = Mutex::new(Vec::new());
 
 static INTERRUPTED: AtomicBool = AtomicBool::new(false);
 
@@ -26,12 +30,21 @@ pub fn start_logging() {
 pub fn watch_for_interrupt() {
     let watching = ctrlc::set_handler(|| {
         if INTERRUPTED.swap(true, Ordering::SeqCst) {
+            let mut last_wishes = AT_EXIT.lock().unwrap_or_else(PoisonError::into_inner);
+            last_wishes.drain(..).for_each(|wish| wish());
             std::process::exit(130);
         }
     });
     if let Err(error) = watching {
         tracing::warn!("Ctrl-C will end the program at once: {error}");
     }
+}
+
+/// Does `work` when a second Ctrl-C ends the process: programs that we have
+/// started end with us.
+pub fn at_exit(work: impl FnOnce() + Send + 'static) {
+    let mut last_wishes = AT_EXIT.lock().unwrap_or_else(PoisonError::into_inner);
+    last_wishes.push(Box::new(work));
 }
 
 /// Whether Ctrl-C was pressed.

@@ -7,10 +7,12 @@ use briquette_engine::EngineError;
 use briquette_engine::blob::BlobError;
 
 use crate::checkpoint::CheckpointError;
+use crate::device::DeviceError;
+use crate::firmware::FirmwareError;
 use crate::generate::GenerateError;
 use crate::loaded::LoadError;
 use crate::pack::PackError;
-use crate::target::TargetError;
+use crate::target::{DoesNotFit, TargetError};
 use crate::text::TextError;
 use crate::train::TrainError;
 
@@ -22,6 +24,12 @@ pub(crate) enum CommandError {
     Load(#[from] LoadError),
     #[error(transparent)]
     Checkpoint(#[from] CheckpointError),
+    #[error(transparent)]
+    Device(#[from] DeviceError),
+    #[error(transparent)]
+    Firmware(#[from] FirmwareError),
+    #[error(transparent)]
+    DoesNotFit(#[from] DoesNotFit),
     #[error(transparent)]
     Pack(#[from] PackError),
     #[error(transparent)]

@@ -2,8 +2,10 @@
 
 pub(crate) mod bench;
 pub(crate) mod demo;
+pub(crate) mod device;
 mod error;
 pub(crate) mod eval;
+pub(crate) mod flash;
 pub(crate) mod inspect;
 pub(crate) mod logits;
 pub(crate) mod pack;
@@ -53,4 +55,10 @@ impl Execution {
         let count = self.thread_count();
         Threads::new(count).map_err(|error| CommandError::Threads(error.to_string()))
     }
+}
+
+/// A seed that differs from call to call.
+fn clock_seed() -> u64 {
+    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+    since.map_or(0, |time| time.as_nanos() as u64)
 }

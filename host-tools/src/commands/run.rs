@@ -3,17 +3,18 @@
 use std::io::{self, BufRead, IsTerminal, Read, Write};
 use std::path::PathBuf;
 
-use anstyle::{AnsiColor, Style};
+use anstyle::AnsiColor;
 use briquette_engine::Session;
 use briquette_engine::cpu::{Plan, PlanOptions, Threads};
 use briquette_engine::kernels::Isa;
-use briquette_engine::text::{Part, Sampler, SamplerOptions};
+use briquette_engine::text::{Sampler, SamplerOptions};
 use serde_json::json;
 
 use super::{CommandError, Execution};
 use crate::chat::Message;
 use crate::generate::{Answer, Conversation, Limits, Stop};
 use crate::loaded::{Arena, BriqFile};
+use crate::screen::{Screen, Written};
 use crate::terminal;
 use crate::text::TextModel;
 
@@ -107,14 +108,9 @@ impl Args {
             top_p: self.top_p,
             min_p: self.min_p,
             repetition_penalty: self.repeat_penalty,
-            seed: self.seed.unwrap_or_else(clock_seed),
+            seed: self.seed.unwrap_or_else(super::clock_seed),
         }
     }
-}
-
-fn clock_seed() -> u64 {
-    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
-    since.map_or(0, |time| time.as_nanos() as u64)
 }
 
 pub(crate) fn run(args: &Args) -> Result<(), CommandError> {
@@ -263,58 +259,6 @@ impl Talk<'_, '_> {
         });
         writeln!(io::stdout(), "{report}")?;
         Ok(())
-    }
-}
-
-/// What a model has written, without the tags.
-#[derive(Debug, Default)]
-struct Written {
-    thinking: String,
-    /// What stands in the answer's tags, or outside of all tags.
-    answer: String,
-}
-
-impl Written {
-    fn push(&mut self, part: Part, text: &str) {
-        match part {
-            Part::Thinking => self.thinking.push_str(text),
-            Part::Answer | Part::Outside => self.answer.push_str(text),
-        }
-    }
-}
-
-/// Where a person reads along.
-struct Screen {
-    dimmed: Style,
-    thinking: bool,
-}
-
-impl Screen {
-    fn new() -> Self {
-        Self {
-            dimmed: terminal::dimmed(io::stderr().is_terminal()),
-            thinking: false,
-        }
-    }
-
-    fn show(&mut self, part: Part, text: &str) -> io::Result<()> {
-        if part == Part::Thinking {
-            let dimmed = self.dimmed;
-            self.thinking = true;
-            let mut out = io::stderr();
-            return write!(out, "{dimmed}{text}{dimmed:#}").and_then(|()| out.flush());
-        }
-        let mut text = text;
-        if self.thinking {
-            text = text.trim_start();
-            if text.is_empty() {
-                return Ok(());
-            }
-            self.thinking = false;
-            writeln!(io::stderr())?;
-        }
-        let mut out = io::stdout();
-        out.write_all(text.as_bytes()).and_then(|()| out.flush())
     }
 }
 

@@ -1,0 +1,121 @@
+//! `briquette device info`: who a device is.
+
+use std::io::{self, Write};
+
+use briquette_protocol::{Statistics, Work};
+use serde_json::{Value, json};
+
+use super::super::CommandError;
+use super::{Connection, seconds_of};
+use crate::device::DeviceInfo;
+use crate::terminal::{bytes, hex};
+
+/// Shows who the device is, its memory contract and what it has spent.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Examples:
+  briquette device info --port /dev/ttyACM0
+  briquette device info --port unix:/tmp/board --json | jq .memory")]
+pub(super) struct Args {
+    #[command(flatten)]
+    connection: Connection,
+    /// Print one JSON object
+    #[arg(long)]
+    json: bool,
+}
+
+pub(super) fn run(args: &Args) -> Result<(), CommandError> {
+    let mut client = args.connection.open()?;
+    let statistics = client.statistics()?;
+    let mut out = io::stdout().lock();
+    if args.json {
+        writeln!(out, "{}", report(client.info(), &statistics))?;
+    } else {
+        write_page(&mut out, client.info(), &statistics)?;
+    }
+    Ok(())
+}
+
+fn report(info: &DeviceInfo, statistics: &Statistics) -> Value {
+    json!({
+        "protocol": info.protocol,
+        "firmware": info.firmware,
+        "target": info.target,
+        "model": info.model,
+        "source_sha256_prefix": hex(&info.digest),
+        "memory": {
+            "context": info.memory.context,
+            "batch": info.memory.batch,
+            "arena_bytes": info.memory.arena_bytes,
+            "scratch_bytes": info.memory.scratch_bytes,
+            "kv_bytes": info.memory.kv_bytes,
+            "flash_bytes": info.memory.flash_bytes,
+        },
+        "statistics": {
+            "arena_used": statistics.arena_used,
+            "ticks_per_second": statistics.ticks_per_second,
+            "prefill": work_json(statistics.prefill),
+            "decode": work_json(statistics.decode),
+        },
+    })
+}
+
+/// What some tokens have cost.
+pub(super) fn work_json(work: Work) -> Value {
+    json!({
+        "tokens": work.tokens,
+        "ticks": work.ticks,
+        "weight_bytes": work.weight_bytes,
+        "expert_bytes": work.expert_bytes,
+        "kv_bytes": work.kv_bytes,
+    })
+}
+
+fn write_page(out: &mut impl Write, info: &DeviceInfo, statistics: &Statistics) -> io::Result<()> {
+    let memory = &info.memory;
+    writeln!(out, "{} on {}", info.model, info.target)?;
+    writeln!(
+        out,
+        "  firmware    {}, protocol {}",
+        info.firmware, info.protocol
+    )?;
+    writeln!(out, "  checkpoint  SHA-256 {}…", hex(&info.digest))?;
+    writeln!(
+        out,
+        "\nMemory for {} tokens of context, batches of {}",
+        memory.context, memory.batch
+    )?;
+    for (name, count) in [
+        ("scratch", memory.scratch_bytes),
+        ("KV cache", memory.kv_bytes),
+        ("arena", memory.arena_bytes),
+        ("arena used", statistics.arena_used),
+        ("flash", memory.flash_bytes),
+    ] {
+        writeln!(out, "  {name:<11} {:>11}  ({count} bytes)", bytes(count))?;
+    }
+    writeln!(out, "\nSpent since it started")?;
+    for (name, work) in [
+        ("prefill", statistics.prefill),
+        ("decode", statistics.decode),
+    ] {
+        write!(
+            out,
+            "  {name:<11} {:>11}",
+            format!("{} tokens", work.tokens)
+        )?;
+        if let Some(seconds) = seconds_of(work, statistics.ticks_per_second) {
+            write!(
+                out,
+                "  {} ticks, {:.1} tokens/s",
+                work.ticks,
+                work.tokens as f64 / seconds
+            )?;
+        }
+        if work.tokens > 0 {
+            let touched = work.weight_bytes + work.kv_bytes;
+            write!(out, ", {} touched a token", bytes(touched / work.tokens))?;
+        }
+        writeln!(out)?;
+    }
+    Ok(())
+}

@@ -1,0 +1,247 @@
+//! Prompts and answers over a line.
+
+use std::io::{self, BufRead, IsTerminal, Read, Write};
+
+use anstyle::AnsiColor;
+use briquette_engine::text::{Part, Utf8Stream};
+use briquette_protocol::{Prompt, StopReason, Work};
+use serde_json::json;
+
+use super::super::{CommandError, clock_seed};
+use crate::device::Client;
+use crate::screen::{Screen, Written};
+use crate::terminal;
+
+/// What to ask, and how it is to be answered.
+#[derive(Debug, clap::Args)]
+pub(crate) struct TalkArgs {
+    /// What to answer [default: standard input, or a chat on a terminal]
+    #[arg(short, long, value_name = "TEXT")]
+    pub(crate) prompt: Option<String>,
+    /// Tokens to generate at most
+    #[arg(short, default_value_t = 512, value_name = "N")]
+    n: u32,
+    /// Temperature; 0 takes the most likely token always
+    #[arg(long, default_value_t = 0.0, value_name = "T")]
+    temp: f32,
+    /// Tokens that the model may think; then it must answer
+    #[arg(long, value_name = "N")]
+    think_budget: Option<u32>,
+    /// Make sure of one thought and one answer: <think>…</think><answer>…</answer>
+    #[arg(long)]
+    guarantee: bool,
+    /// Seed of the generator [default: from the clock if --temp is not 0]
+    #[arg(long, value_name = "S")]
+    seed: Option<u64>,
+    /// Print one JSON object instead of streaming
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// Lets the device answer, once or as a chat.
+pub(crate) fn talk(client: &mut Client, args: &TalkArgs) -> Result<(), CommandError> {
+    match &args.prompt {
+        Some(prompt) => once(client, args, prompt),
+        None if io::stdin().is_terminal() && !args.json => chat(client, args),
+        None => {
+            let mut prompt = String::new();
+            io::stdin().read_to_string(&mut prompt)?;
+            once(client, args, prompt.trim_end_matches('\n'))
+        }
+    }
+}
+
+/// What came of a prompt.
+struct Answer {
+    written: Written,
+    stop: StopReason,
+    seed: u64,
+    /// What it has cost.
+    prefill: Work,
+    decode: Work,
+    ticks_per_second: u32,
+}
+
+fn once(client: &mut Client, args: &TalkArgs, prompt: &str) -> Result<(), CommandError> {
+    if prompt.trim().is_empty() {
+        return Err(CommandError::Refused(
+            "the prompt is empty; say something with -p TEXT".into(),
+        ));
+    }
+    let answer = ask(client, args, prompt)?;
+    if args.json {
+        return print_json(client, &answer);
+    }
+    println!();
+    print_costs(&answer);
+    Ok(())
+}
+
+fn chat(client: &mut Client, args: &TalkArgs) -> Result<(), CommandError> {
+    let info = client.info();
+    eprintln!(
+        "{} on {}; an empty line ends the chat",
+        info.model, info.target
+    );
+    let style = terminal::style(AnsiColor::Green, io::stderr().is_terminal());
+    let mut lines = io::stdin().lock().lines();
+    loop {
+        eprint!("{style}> {style:#}");
+        let Some(line) = lines.next().transpose()? else {
+            eprintln!();
+            return Ok(());
+        };
+        if line.trim().is_empty() {
+            return Ok(());
+        }
+        terminal::clear_interrupt();
+        match ask(client, args, &line) {
+            Ok(answer) => {
+                println!();
+                print_costs(&answer);
+            }
+            // The device is still there: the next prompt may be a better one.
+            Err(CommandError::Device(error)) if error.is_about_the_prompt() => {
+                terminal::show_error(&error);
+            }
+            Err(error) => return Err(error),
+        }
+    }
+}
+
+/// Lets the device answer; shows the text meanwhile unless JSON is wanted.
+fn ask(client: &mut Client, args: &TalkArgs, text: &str) -> Result<Answer, CommandError> {
+    let sampled = args.temp > 0.0;
+    let seed = args
+        .seed
+        .unwrap_or_else(|| if sampled { clock_seed() } else { 0 });
+    let prompt = Prompt {
+        text,
+        tokens: args.n,
+        thinking: args.think_budget,
+        guarantee: args.guarantee,
+        temperature: args.temp,
+        seed,
+    };
+    let before = client.statistics()?;
+    let mut reader = Reader::new(!args.json);
+    let stop = client.answer(&prompt, &terminal::interrupted, |part, bytes| {
+        reader.push(part, bytes);
+    });
+    let written = reader.finish()?;
+    let stop = stop?;
+    let after = client.statistics()?;
+    Ok(Answer {
+        written,
+        stop,
+        seed,
+        prefill: after.prefill - before.prefill,
+        decode: after.decode - before.decode,
+        ticks_per_second: after.ticks_per_second,
+    })
+}
+
+/// Turns the bytes of an answer into text, and shows it.
+struct Reader {
+    screen: Option<Screen>,
+    written: Written,
+    utf8: Utf8Stream,
+    part: Part,
+    failed: io::Result<()>,
+}
+
+impl Reader {
+    fn new(show: bool) -> Self {
+        Self {
+            screen: show.then(Screen::new),
+            written: Written::default(),
+            utf8: Utf8Stream::new(),
+            part: Part::Outside,
+            failed: Ok(()),
+        }
+    }
+
+    fn push(&mut self, part: briquette_protocol::Part, bytes: &[u8]) {
+        let part = match part {
+            briquette_protocol::Part::Thinking => Part::Thinking,
+            briquette_protocol::Part::Answer => Part::Answer,
+        };
+        let mut text = String::new();
+        if part != self.part {
+            self.utf8.finish(|piece| text.push_str(piece));
+            self.emit(&text);
+            text.clear();
+            self.part = part;
+        }
+        self.utf8.push(bytes, |piece| text.push_str(piece));
+        self.emit(&text);
+    }
+
+    fn emit(&mut self, text: &str) {
+        if text.is_empty() {
+            return;
+        }
+        self.written.push(self.part, text);
+        if let (Some(screen), Ok(())) = (&mut self.screen, &self.failed) {
+            self.failed = screen.show(self.part, text);
+        }
+    }
+
+    /// Everything that was written.
+    fn finish(mut self) -> io::Result<Written> {
+        let mut text = String::new();
+        self.utf8.finish(|piece| text.push_str(piece));
+        self.emit(&text);
+        self.failed.map(|()| self.written)
+    }
+}
+
+fn print_json(client: &Client, answer: &Answer) -> Result<(), CommandError> {
+    let seconds = |work: Work| super::seconds_of(work, answer.ticks_per_second);
+    let report = json!({
+        "model": client.info().model,
+        "thinking": answer.written.thinking.trim(),
+        "text": answer.written.answer.trim_start(),
+        "stop": stop_name(answer.stop),
+        "seed": answer.seed,
+        "prompt_tokens": answer.prefill.tokens,
+        "decoded_tokens": answer.decode.tokens,
+        "prefill_ticks": answer.prefill.ticks,
+        "decode_ticks": answer.decode.ticks,
+        "ticks_per_second": answer.ticks_per_second,
+        "prefill_seconds": seconds(answer.prefill),
+        "decode_seconds": seconds(answer.decode),
+    });
+    writeln!(io::stdout(), "{report}")?;
+    Ok(())
+}
+
+/// The name in `--json` reports, as `briquette run` has it.
+const fn stop_name(stop: StopReason) -> &'static str {
+    match stop {
+        StopReason::EndOfText => "end_of_text",
+        StopReason::Length => "length",
+        StopReason::ContextFull => "context_full",
+        StopReason::Stopped => "interrupted",
+    }
+}
+
+fn print_costs(answer: &Answer) {
+    let rate = |work: Work| match super::seconds_of(work, answer.ticks_per_second) {
+        Some(seconds) => format!(" at {:.1}/s", work.tokens as f64 / seconds),
+        None => String::new(),
+    };
+    eprintln!(
+        "[{} prompt tokens{}, {} tokens decoded{}{}]",
+        answer.prefill.tokens,
+        rate(answer.prefill),
+        answer.decode.tokens,
+        rate(answer.decode),
+        match answer.stop {
+            StopReason::EndOfText => "",
+            StopReason::Length => "; stopped at -n",
+            StopReason::ContextFull => "; the context is full: pack with a longer --context",
+            StopReason::Stopped => "; interrupted",
+        }
+    );
+}

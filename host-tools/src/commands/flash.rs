@@ -1,0 +1,140 @@
+//! `briquette flash`: put a model on a board, and talk with it.
+
+use std::io::{self, Write};
+use std::path::PathBuf;
+use std::time::Duration;
+
+use briquette_engine::cpu::PlanOptions;
+
+use super::CommandError;
+use super::device::{PatienceArgs, TalkArgs, talk};
+use crate::device::{Client, Line, Patience, Port};
+use crate::firmware::{self, Checkout, Emulator, Program};
+use crate::loaded::BriqFile;
+use crate::target::{Firmware, Runner, Target};
+
+/// Builds the firmware around a briquette, and runs it in QEMU or flashes it
+/// with probe-rs.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Examples:
+  briquette flash sentry.briq --target mps2-an500                 (a chat with a board in QEMU)
+  briquette flash sentry.briq --target mps2-an500 -p \"fan 9 max 8 alarms ?\"
+  briquette flash sentry.briq --target mps2-an500 --listen unix:/tmp/board
+  briquette flash sentry.briq --target ./my-board.toml --port /dev/ttyACM0
+
+A model that does not fit the target is refused before anything is built.
+models/targets has a profile for each target; a .toml file of your own works too.")]
+pub(crate) struct Args {
+    /// The briquette
+    file: PathBuf,
+    /// The device: a name, or a .toml file
+    #[arg(long, value_name = "NAME")]
+    target: String,
+    #[command(flatten)]
+    talk: TalkArgs,
+    /// Let QEMU's board wait for `briquette device` here: unix:PATH or tcp:HOST:PORT
+    #[arg(long, value_name = "ADDRESS", conflicts_with_all = ["prompt", "json"])]
+    listen: Option<Port>,
+    /// Where the flashed board's serial line is, to chat with it
+    #[arg(long, value_name = "PORT", conflicts_with = "listen")]
+    port: Option<Port>,
+    /// Bits a second on --port
+    #[arg(long, default_value_t = 115_200, value_name = "N")]
+    baud: u32,
+    #[command(flatten)]
+    patience: PatienceArgs,
+    /// Show everything that the board logs; what went wrong is always shown
+    #[arg(short = 'v', long)]
+    logs: bool,
+    /// Where the firmware's sources are: a checkout of Briquette [default: this folder's]
+    #[arg(long, value_name = "DIR")]
+    repository: Option<PathBuf>,
+}
+
+/// A board in QEMU may have to share its machine while it starts.
+const EMULATOR_START: Duration = Duration::from_secs(30);
+
+pub(crate) fn run(args: &Args) -> Result<(), CommandError> {
+    let target = Target::find(&args.target)?;
+    require_fit(args, &target)?;
+    let Some(firmware) = &target.firmware else {
+        return Err(CommandError::Refused(format!(
+            "there is no firmware for {}: its profile has no [firmware]; on Linux, copy the \
+             briquette there and use `briquette run`",
+            target.description
+        )));
+    };
+    let checkout = Checkout::find(args.repository.as_deref())?;
+    let program = checkout.build(firmware, &args.file)?;
+    match &firmware.runner {
+        Runner::Qemu(machine) => emulate(args, machine, &program),
+        Runner::ProbeRs(chip) => flash(args, firmware, chip, &program),
+    }
+}
+
+/// Refuses, with the numbers, a model that does not fit.
+fn require_fit(args: &Args, target: &Target) -> Result<(), CommandError> {
+    let file = BriqFile::open(&args.file)?;
+    let blob = file.blob()?;
+    let manifest = blob.manifest();
+    let options = PlanOptions::packed(manifest);
+    let fit = target.check(&manifest.config, options, blob.bytes().len() as u64)?;
+    eprintln!("{fit}");
+    Ok(())
+}
+
+fn emulate(args: &Args, machine: &str, program: &Program) -> Result<(), CommandError> {
+    if args.port.is_some() {
+        return Err(CommandError::Refused(
+            "--port is for real boards; a board in QEMU can --listen".into(),
+        ));
+    }
+    if let Some(port) = &args.listen {
+        let board = Emulator::listen(machine, program, port, show)?;
+        eprintln!(
+            "{machine} in QEMU waits; talk with it: briquette device chat --port {port}; Ctrl-C ends it"
+        );
+        return Ok(board.wait()?);
+    }
+    let (board, line) = Emulator::start(machine, program, show)?;
+    let patience = args.patience.patience();
+    let patience = Patience {
+        hello: EMULATOR_START.min(patience.work),
+        ..patience
+    };
+    let result = Client::connect(line, patience)
+        .map_err(CommandError::from)
+        .and_then(|mut client| talk(&mut client, &args.talk));
+    // Whatever it still has to say comes before our own error.
+    drop(board);
+    result
+}
+
+fn flash(
+    args: &Args,
+    firmware: &Firmware,
+    chip: &str,
+    program: &Program,
+) -> Result<(), CommandError> {
+    if args.listen.is_some() {
+        return Err(CommandError::Refused(
+            "--listen is for boards in QEMU; a real board has a --port".into(),
+        ));
+    }
+    firmware::flash(program, chip, args.logs)?;
+    let Some(port) = &args.port else {
+        eprintln!(
+            "{} is flashed; talk with it: briquette device chat --port PORT",
+            firmware.board
+        );
+        return Ok(());
+    };
+    let line = Line::open(port, args.baud)?;
+    let mut client = Client::connect(line, args.patience.patience())?;
+    talk(&mut client, &args.talk)
+}
+
+/// Shows what a board says about itself.
+fn show(bytes: &[u8]) {
+    let _ = io::stderr().write_all(bytes);
+}

@@ -1,0 +1,323 @@
+//! A conversation with a device, frame by frame.
+
+use std::collections::VecDeque;
+use std::time::{Duration, Instant};
+
+use briquette_protocol::{
+    FrameError, Frames, Hello, MAX_FRAME, MAX_TEXT, Memory, Part, Prompt, Request, Response,
+    Statistics, StopReason, encode,
+};
+
+use super::{DeviceError, Line};
+
+/// How long a device may be silent.
+#[derive(Debug, Clone, Copy)]
+pub struct Patience {
+    /// Before it has said who it is.
+    pub hello: Duration,
+    /// While it works on a request.
+    pub work: Duration,
+}
+
+impl Default for Patience {
+    fn default() -> Self {
+        Self {
+            hello: Duration::from_secs(5),
+            work: Duration::from_secs(60),
+        }
+    }
+}
+
+/// A device that may still be starting is asked again after this time.
+const ASK_AGAIN: Duration = Duration::from_millis(1000);
+
+/// Who a device is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DeviceInfo {
+    /// Version of the protocol.
+    pub protocol: u16,
+    /// The firmware's name and version.
+    pub firmware: String,
+    /// The target profile that it was built for.
+    pub target: String,
+    /// The model's name.
+    pub model: String,
+    /// The first bytes of the SHA-256 of the model's checkpoint.
+    pub digest: [u8; 8],
+    /// What the model takes.
+    pub memory: Memory,
+}
+
+impl From<Hello<'_>> for DeviceInfo {
+    fn from(hello: Hello<'_>) -> Self {
+        Self {
+            protocol: hello.protocol,
+            firmware: hello.firmware.to_owned(),
+            target: hello.target.to_owned(),
+            model: hello.model.to_owned(),
+            digest: hello.digest,
+            memory: hello.memory,
+        }
+    }
+}
+
+/// A device that has said who it is.
+#[derive(Debug)]
+pub struct Client {
+    ears: Ears,
+    patience: Patience,
+    info: DeviceInfo,
+}
+
+/// What the bytes that have arrived say.
+enum Heard<R> {
+    /// What a response was made into.
+    Response(R),
+    /// A broken frame.
+    Broken(FrameError),
+    /// Nothing whole yet.
+    Nothing,
+}
+
+impl Client {
+    /// Asks the device at the end of `line` who it is. Whatever it was doing
+    /// for somebody else, it stops.
+    ///
+    /// # Errors
+    /// If it is silent, no Briquette device, or of another version.
+    pub fn connect(line: Line, patience: Patience) -> Result<Self, DeviceError> {
+        let mut ears = Ears {
+            line,
+            frames: Frames::new(),
+            waiting: VecDeque::new(),
+            bytes: 0,
+        };
+        let start = Instant::now();
+        let mut asked: Option<Instant> = None;
+        while start.elapsed() < patience.hello {
+            if asked.is_none_or(|time| time.elapsed() > ASK_AGAIN) {
+                // A zero byte ends whatever another host has left unfinished.
+                ears.line.write(&[0])?;
+                send(&mut ears.line, &Request::Stop)?;
+                send(&mut ears.line, &Request::Hello)?;
+                asked = Some(Instant::now());
+            }
+            ears.listen()?;
+            let hello = |response: Response<'_>| match response {
+                Response::Hello(hello) => Some(DeviceInfo::from(hello)),
+                _ => None,
+            };
+            match ears.next(hello) {
+                Heard::Response(Some(info)) => {
+                    ears.let_finish(patience.hello.saturating_sub(start.elapsed()))?;
+                    return Ok(Self {
+                        ears,
+                        patience,
+                        info,
+                    });
+                }
+                Heard::Broken(FrameError::Version(theirs)) => {
+                    return Err(DeviceError::Version { theirs });
+                }
+                // The rest of an answer to somebody else, or noise.
+                Heard::Response(None) | Heard::Broken(_) | Heard::Nothing => {}
+            }
+        }
+        let port = ears.line.port().to_owned();
+        Err(match ears.bytes {
+            0 => DeviceError::Silent {
+                port,
+                patience: patience.hello,
+            },
+            bytes => DeviceError::Gibberish { port, bytes },
+        })
+    }
+
+    /// Who the device is.
+    pub const fn info(&self) -> &DeviceInfo {
+        &self.info
+    }
+
+    /// What the device has spent since it started.
+    ///
+    /// # Errors
+    /// If the line fails or the device is silent.
+    pub fn statistics(&mut self) -> Result<Statistics, DeviceError> {
+        send(&mut self.ears.line, &Request::Statistics)?;
+        loop {
+            let statistics = |response: Response<'_>| match response {
+                Response::Statistics(statistics) => Some(statistics),
+                _ => None,
+            };
+            let heard = self.receive(&mut |_| Ok(()), statistics)?;
+            if let Some(statistics) = heard {
+                return Ok(statistics);
+            }
+        }
+    }
+
+    /// Lets the device answer `prompt`. Its text goes to `emit` as it comes, in
+    /// bytes that may cut a character; when `interrupted`, the device is told
+    /// to stop.
+    ///
+    /// # Errors
+    /// If the line fails, or the device is silent or refuses.
+    pub fn answer(
+        &mut self,
+        prompt: &Prompt<'_>,
+        interrupted: &dyn Fn() -> bool,
+        mut emit: impl FnMut(Part, &[u8]),
+    ) -> Result<StopReason, DeviceError> {
+        if prompt.text.len() > MAX_TEXT {
+            return Err(DeviceError::LongPrompt {
+                bytes: prompt.text.len(),
+                most: MAX_TEXT,
+            });
+        }
+        self.work(&Request::Prompt(*prompt), interrupted, |response| {
+            if let Response::Text { part, bytes } = response {
+                emit(part, bytes);
+            }
+        })
+    }
+
+    /// Lets the device take in `prompt` tokens of no meaning together, then
+    /// `tokens` one after the other; `each` hears of each of these.
+    ///
+    /// # Errors
+    /// If the line fails, or the device is silent or refuses.
+    pub fn bench(
+        &mut self,
+        prompt: u32,
+        tokens: u32,
+        interrupted: &dyn Fn() -> bool,
+        mut each: impl FnMut(),
+    ) -> Result<StopReason, DeviceError> {
+        let request = Request::Bench { prompt, tokens };
+        self.work(&request, interrupted, |response| {
+            if matches!(response, Response::Token(_)) {
+                each();
+            }
+        })
+    }
+
+    /// Sends `request` and hands responses to `look` until it is done.
+    fn work(
+        &mut self,
+        request: &Request<'_>,
+        interrupted: &dyn Fn() -> bool,
+        mut look: impl FnMut(Response<'_>),
+    ) -> Result<StopReason, DeviceError> {
+        send(&mut self.ears.line, request)?;
+        let mut stopping = false;
+        let mut stop = |line: &mut Line| {
+            if !stopping && interrupted() {
+                stopping = true;
+                send(line, &Request::Stop)?;
+            }
+            Ok(())
+        };
+        loop {
+            let end = self.receive(&mut stop, |response| match response {
+                Response::Done(reason) => Some(Ok(reason)),
+                Response::Refused(refusal) => Some(Err(refusal)),
+                response => {
+                    look(response);
+                    None
+                }
+            })?;
+            if let Some(end) = end {
+                return Ok(end?);
+            }
+        }
+    }
+
+    /// What `look` makes of the next response; does `meanwhile` while waiting.
+    fn receive<R>(
+        &mut self,
+        meanwhile: &mut dyn FnMut(&mut Line) -> Result<(), DeviceError>,
+        look: impl FnOnce(Response<'_>) -> R,
+    ) -> Result<R, DeviceError> {
+        let start = Instant::now();
+        let mut look = Some(look);
+        loop {
+            let heard = self
+                .ears
+                .next(|response| look.take().map(|look| look(response)));
+            match heard {
+                Heard::Response(Some(result)) => return Ok(result),
+                Heard::Response(None) | Heard::Nothing => {}
+                Heard::Broken(FrameError::Version(theirs)) => {
+                    return Err(DeviceError::Version { theirs });
+                }
+                Heard::Broken(source) => {
+                    let port = self.ears.line.port().to_owned();
+                    return Err(DeviceError::Hurt { port, source });
+                }
+            }
+            if start.elapsed() > self.patience.work {
+                return Err(DeviceError::Silent {
+                    port: self.ears.line.port().to_owned(),
+                    patience: self.patience.work,
+                });
+            }
+            meanwhile(&mut self.ears.line)?;
+            self.ears.listen()?;
+        }
+    }
+}
+
+/// A line, and what has arrived on it.
+#[derive(Debug)]
+struct Ears {
+    line: Line,
+    frames: Frames,
+    /// Bytes that have arrived and were not looked at.
+    waiting: VecDeque<u8>,
+    /// Bytes that have ever arrived.
+    bytes: u64,
+}
+
+impl Ears {
+    /// Takes in what arrives within a moment; returns how much it was.
+    fn listen(&mut self) -> Result<usize, DeviceError> {
+        let mut buffer = [0; MAX_FRAME];
+        let count = self.line.read(&mut buffer)?;
+        self.waiting.extend(&buffer[..count]);
+        self.bytes += count as u64;
+        Ok(count)
+    }
+
+    /// The next frame among the bytes that have arrived.
+    fn next<R>(&mut self, look: impl FnOnce(Response<'_>) -> R) -> Heard<R> {
+        while let Some(byte) = self.waiting.pop_front() {
+            match self.frames.push::<Response<'_>>(byte) {
+                Some(Ok(response)) => return Heard::Response(look(response)),
+                Some(Err(error)) => return Heard::Broken(error),
+                None => {}
+            }
+        }
+        Heard::Nothing
+    }
+
+    /// Passes over what the device still has to say to earlier questions.
+    fn let_finish(&mut self, patience: Duration) -> Result<(), DeviceError> {
+        let start = Instant::now();
+        while self.listen()? > 0 && start.elapsed() < patience {}
+        self.waiting.clear();
+        self.frames = Frames::new();
+        Ok(())
+    }
+}
+
+fn send(line: &mut Line, request: &Request<'_>) -> Result<(), DeviceError> {
+    let mut buffer = [0; MAX_FRAME];
+    // Requests that are too long for a frame were refused before.
+    match encode(request, &mut buffer) {
+        Ok(frame) => line.write(frame),
+        Err(source) => Err(DeviceError::Hurt {
+            port: line.port().to_owned(),
+            source,
+        }),
+    }
+}

@@ -1,0 +1,9 @@
+//! A device at the end of a serial line: finding it, and talking with it.
+
+mod client;
+mod error;
+mod line;
+
+pub use client::{Client, DeviceInfo, Patience};
+pub use error::DeviceError;
+pub use line::{Line, Port};

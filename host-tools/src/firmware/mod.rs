@@ -1,0 +1,11 @@
+//! Programs for boards: building one around a briquette, and starting it.
+
+mod build;
+mod emulator;
+mod error;
+mod probe;
+
+pub use build::{Checkout, Program};
+pub use emulator::Emulator;
+pub use error::FirmwareError;
+pub use probe::flash;
