@@ -6,14 +6,16 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use briquette::loaded::Arena;
 use briquette::pack::WeightFormat;
 use briquette_engine::blob::Blob;
-use briquette_engine::cpu::{Plan, PlanOptions};
+use briquette_engine::cpu::{ArenaLine, Plan, PlanOptions, Serial};
+use briquette_engine::kernels::Isa;
 use briquette_engine::kv::KvFormat;
+use briquette_engine::storage::{BlockStorage, ReadFailed, load};
 use briquette_engine::text::{
     EncodeOptions, Guide, GuideOptions, Part, Sampler, SamplerOptions, Scratch, TagStream,
     Tokenizer,
 };
 use briquette_engine::{EngineError, Session};
-use briquette_tests::{Packed, golden_folders, repository};
+use briquette_tests::{Golden, Packed, golden_folders, repository};
 
 /// Counts every allocation of the process.
 struct Counting;
@@ -36,6 +38,21 @@ unsafe impl GlobalAlloc for Counting {
 
 #[global_allocator]
 static ALLOCATOR: Counting = Counting;
+
+/// A file behind a trait.
+struct Stored<'a>(&'a [u8]);
+
+impl BlockStorage for Stored<'_> {
+    fn capacity(&self) -> u64 {
+        self.0.len() as u64
+    }
+
+    fn read(&mut self, offset: u64, bytes: &mut [u8]) -> Result<(), ReadFailed> {
+        let start = offset as usize;
+        bytes.copy_from_slice(&self.0[start..start + bytes.len()]);
+        Ok(())
+    }
+}
 
 fn packed_plan(blob: &Blob<'_>) -> Plan {
     Plan::new(blob.manifest(), PlanOptions::packed(blob.manifest())).unwrap()
@@ -78,6 +95,8 @@ fn a_session_allocates_nothing_and_uses_what_was_planned() {
             assert_eq!(after - before, 0, "{} {weights:?}", golden.name);
             assert_eq!(used, plan.arena_bytes(), "{} {weights:?}", golden.name);
 
+            stored_experts_allocate_nothing(bytes, &golden);
+
             let short = &mut arena.bytes_mut()[..plan.arena_bytes() as usize - 1];
             let error = Session::new(packed.file.blob().unwrap(), &plan, short).unwrap_err();
             let needed = plan.arena_bytes();
@@ -87,6 +106,37 @@ fn a_session_allocates_nothing_and_uses_what_was_planned() {
     }
     reasoning_allocates_nothing();
     assert!(ALLOCATIONS.load(Ordering::SeqCst) > 0, "the counter counts");
+}
+
+/// Experts from storage, in one piece of memory of just the planned size.
+fn stored_experts_allocate_nothing(file: &[u8], golden: &Golden) {
+    let blob = Blob::open(file).unwrap();
+    let options = PlanOptions {
+        expert_slots: 3,
+        ..PlanOptions::packed(blob.manifest())
+    };
+    let plan = Plan::new(blob.manifest(), options).unwrap();
+    let needed = blob.resident_bytes() + plan.arena_bytes();
+    let mut lines = vec![ArenaLine([0; 64]); needed as usize / 64];
+    let memory: &mut [u8] = bytemuck::cast_slice_mut(&mut lines);
+    assert_eq!(memory.len() as u64, needed);
+
+    let before = ALLOCATIONS.load(Ordering::SeqCst);
+    let mut storage = Stored(file);
+    let (blob, arena) = load(&mut storage, memory).unwrap();
+    let plan = Plan::new(blob.manifest(), options).unwrap();
+    assert_eq!(arena.len() as u64, plan.arena_bytes());
+    let isa = Isa::detect();
+    let session = Session::with_storage(blob, &mut storage, &plan, arena, Serial, isa);
+    let mut session = session.unwrap();
+    session.prefill(&golden.prompts[0].ids).unwrap();
+    for token in 0..8 {
+        session.decode(token).unwrap();
+    }
+    let used = session.arena_used();
+    let after = ALLOCATIONS.load(Ordering::SeqCst);
+    assert_eq!(after - before, 0, "{} from storage", golden.name);
+    assert_eq!(used, plan.arena_bytes(), "{} from storage", golden.name);
 }
 
 /// From a prompt to an answer, as a device does it: guided, sampled, split.

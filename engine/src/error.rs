@@ -51,6 +51,20 @@ pub enum EngineError {
     /// Nothing to work on.
     #[error("no tokens were given")]
     NoTokens,
+    /// The storage that holds the experts failed.
+    #[error("the storage failed to read {bytes} bytes of the briquette at {offset}")]
+    Storage {
+        /// First byte in the briquette.
+        offset: u64,
+        /// Bytes wanted.
+        bytes: u64,
+    },
+    /// The storage holds something else than the file that was opened.
+    #[error("the storage does not hold the briquette that was opened")]
+    OtherBriquette,
+    /// The experts are neither in memory nor in a storage.
+    #[error("the experts are not in memory, and there is no storage to read them from")]
+    NoExperts,
     /// A tensor that opening the file promised is not there.
     #[error("a tensor of the model cannot be read")]
     MissingTensor,

@@ -4,6 +4,7 @@ use crate::EngineError;
 use crate::blob::Blob;
 use crate::cpu::{Decoder, Logits, Plan, Serial, Team, Traffic};
 use crate::kernels::Isa;
+use crate::storage::BlockStorage;
 
 /// One conversation with a model, in memory that the caller gave.
 ///
@@ -52,7 +53,30 @@ impl<'a, T: Team + Clone + Send> Session<'a, T> {
         isa: Isa,
     ) -> Result<Self, EngineError> {
         Ok(Self {
-            decoder: Decoder::new(blob, plan, arena, team, isa)?,
+            decoder: Decoder::new(blob, None, plan, arena, team, isa)?,
+            position: 0,
+        })
+    }
+
+    /// As [`Session::with_team`], with experts that are read from `storage`
+    /// into the slots of the plan when tokens choose them. `blob` may be whole,
+    /// or come from [`storage::load`](crate::storage::load). How many slots
+    /// there are does not change a single bit of the results either.
+    ///
+    /// # Errors
+    /// As [`Session::new`]; [`EngineError::EmptyPlan`] without slots;
+    /// [`EngineError::Storage`] if the storage fails;
+    /// [`EngineError::OtherBriquette`] if it does not hold the file of `blob`.
+    pub fn with_storage(
+        blob: Blob<'a>,
+        storage: &'a mut dyn BlockStorage,
+        plan: &Plan,
+        arena: &'a mut [u8],
+        team: T,
+        isa: Isa,
+    ) -> Result<Self, EngineError> {
+        Ok(Self {
+            decoder: Decoder::new(blob, Some(storage), plan, arena, team, isa)?,
             position: 0,
         })
     }
@@ -62,12 +86,23 @@ impl<'a, T: Team + Clone + Send> Session<'a, T> {
     ///
     /// # Errors
     /// [`EngineError::ContextFull`] before anything is computed if the tokens
-    /// do not all fit; [`EngineError::UnknownToken`]; [`EngineError::NoTokens`].
+    /// do not all fit; [`EngineError::UnknownToken`]; [`EngineError::NoTokens`];
+    /// [`EngineError::Storage`] if an expert could not be read. The session is
+    /// then as it was before.
     pub fn prefill(&mut self, tokens: &[u32]) -> Result<&mut [f32], EngineError> {
         self.require_room(tokens.len())?;
         if tokens.is_empty() {
             return Err(EngineError::NoTokens);
         }
+        let start = self.position;
+        if let Err(error) = self.take_in(tokens) {
+            self.truncate(start);
+            return Err(error);
+        }
+        Ok(self.decoder.logits_mut())
+    }
+
+    fn take_in(&mut self, tokens: &[u32]) -> Result<(), EngineError> {
         let batch = self.decoder.batch();
         let last = (tokens.len() - 1) / batch;
         for (i, chunk) in tokens.chunks(batch).enumerate() {
@@ -78,7 +113,7 @@ impl<'a, T: Team + Clone + Send> Session<'a, T> {
             };
             self.forward(chunk, logits)?;
         }
-        Ok(self.decoder.logits_mut())
+        Ok(())
     }
 
     /// Takes one token in; returns the logits that follow it.

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::path::{Path, PathBuf};
 
-use briquette_engine::blob::ModelConfig;
+use briquette_engine::blob::{ExpertSizes, ModelConfig};
 use briquette_engine::cpu::{Plan, PlanOptions};
 use serde::Deserialize;
 
@@ -235,7 +235,8 @@ impl Target {
 }
 
 fn arena_bytes(config: &ModelConfig, options: PlanOptions) -> u64 {
-    Plan::for_config(config, options).map_or(u64::MAX, |plan| plan.arena_bytes())
+    let plan = Plan::for_config(config, ExpertSizes::default(), options);
+    plan.map_or(u64::MAX, |plan| plan.arena_bytes())
 }
 
 #[cfg(test)]

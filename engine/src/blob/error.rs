@@ -104,6 +104,10 @@ pub enum BlobError {
         /// How many.
         bytes: u64,
     },
+    /// The experts were left where they are stored, so digests of the whole
+    /// file cannot be computed.
+    #[error("the experts are not in memory: verify the file where it is stored")]
+    WithoutExperts,
     /// The payload was changed or damaged (found by [`super::Blob::verify`]).
     #[error("payload checksum mismatch: the file is damaged")]
     PayloadChecksum,

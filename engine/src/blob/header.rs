@@ -100,19 +100,28 @@ impl Header {
     /// # Errors
     /// If anything but the manifest's content or the payload is wrong.
     pub fn decode(file: &[u8]) -> Result<(Self, &[u8]), BlobError> {
-        let got = file.len() as u64;
-        let Some((header, _)) = file.split_first_chunk::<HEADER_LEN>() else {
-            return Err(short_file(file));
+        let header = Self::decode_fields(file)?;
+        header.check_length(file.len() as u64)?;
+        Ok((header, header.manifest(file)?))
+    }
+
+    /// Reads the header's fields from the first bytes of a file.
+    ///
+    /// # Errors
+    /// If they are too few, or a field makes no sense.
+    pub fn decode_fields(start: &[u8]) -> Result<Self, BlobError> {
+        let Some((header, _)) = start.split_first_chunk::<HEADER_LEN>() else {
+            return Err(short_file(start));
         };
         if header[..8] != MAGIC {
             return Err(BlobError::BadMagic);
         }
-        let u16_at = |at: usize| u16::from_le_bytes([header[at], header[at + 1]]);
-        let u32_at = |at: usize| u32::from(u16_at(at)) | u32::from(u16_at(at + 2)) << 16;
+        let u32_at = |at: usize| u32_at(header, at);
         let u64_at = |at: usize| u64::from(u32_at(at)) | u64::from(u32_at(at + 4)) << 32;
-        if u16_at(8) != MAJOR_VERSION {
+        let version = u16::from_le_bytes([header[8], header[9]]);
+        if version != MAJOR_VERSION {
             return Err(BlobError::Version {
-                found: u16_at(8),
+                found: version,
                 known: MAJOR_VERSION,
             });
         }
@@ -129,7 +138,15 @@ impl Header {
         if header[36..].iter().any(|byte| *byte != 0) {
             return Err(bad_field("reserved", 1));
         }
-        let needed = expected.file_len().unwrap_or(u64::MAX);
+        Ok(expected)
+    }
+
+    /// Whether `got` bytes are just the whole file.
+    ///
+    /// # Errors
+    /// If they are fewer or more.
+    pub fn check_length(&self, got: u64) -> Result<(), BlobError> {
+        let needed = self.file_len().unwrap_or(u64::MAX);
         if got < needed {
             return Err(BlobError::Truncated { needed, got });
         }
@@ -138,18 +155,29 @@ impl Header {
                 extra: got - needed,
             });
         }
-        let manifest = file
-            .get(HEADER_LEN..HEADER_LEN + manifest_len as usize)
-            .unwrap_or_default();
-        let found = checksum(&header[..32], manifest);
-        if found != u32_at(32) {
-            return Err(BlobError::ManifestChecksum {
-                found,
-                expected: u32_at(32),
-            });
-        }
-        Ok((expected, manifest))
+        Ok(())
     }
+
+    /// The manifest's bytes, from those of a file up to the payload at least.
+    ///
+    /// # Errors
+    /// If they do not have the checksum that the file records.
+    pub fn manifest<'f>(&self, file: &'f [u8]) -> Result<&'f [u8], BlobError> {
+        let Some((header, rest)) = file.split_first_chunk::<HEADER_LEN>() else {
+            return Err(short_file(file));
+        };
+        let manifest = rest.get(..self.manifest_len as usize).unwrap_or_default();
+        let found = checksum(&header[..32], manifest);
+        let expected = u32_at(header, 32);
+        if found != expected {
+            return Err(BlobError::ManifestChecksum { found, expected });
+        }
+        Ok(manifest)
+    }
+}
+
+const fn u32_at(header: &[u8; HEADER_LEN], at: usize) -> u32 {
+    u32::from_le_bytes([header[at], header[at + 1], header[at + 2], header[at + 3]])
 }
 
 /// The trailer of a file, from its header, manifest and the payload's SHA-256.

@@ -54,6 +54,38 @@ pub struct MemoryContract {
     pub resident_bytes: u64,
 }
 
+/// Sizes of a model's routed experts, the matrices' padding included.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct ExpertSizes {
+    /// Experts of all layers together.
+    pub count: u64,
+    /// Bytes of them all.
+    pub bytes: u64,
+    /// Bytes of the largest.
+    pub largest: u64,
+}
+
+impl Manifest<'_> {
+    /// The experts' sizes; nothing for a model without any.
+    pub fn expert_sizes(&self) -> ExpertSizes {
+        let sizes = ExpertSizes::default();
+        expert_gates(self.tensors).fold(sizes, |sizes, gate| ExpertSizes {
+            count: sizes.count.saturating_add(gate.count.into()),
+            bytes: sizes.bytes.saturating_add(gate.experts_bytes()),
+            largest: sizes.largest.max(gate.stride),
+        })
+    }
+}
+
+/// The entry of each layer's first expert tensor, of those in `tensors`: its
+/// offset, stride and count are those of the layer's experts.
+pub(crate) fn expert_gates(tensors: &[u8]) -> impl Iterator<Item = TensorRecord> {
+    let entries = tensors.as_chunks().0.iter();
+    entries
+        .filter_map(TensorRecord::decode)
+        .filter(|record| record.role == Role::ExpertGate)
+}
+
 /// How a conversation becomes text.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Chat<'a> {
@@ -116,6 +148,12 @@ impl TensorRecord {
 
     /// The layer number of the model's own tensors.
     pub const MODEL: u16 = u16::MAX;
+
+    /// Bytes of all matrices and what lies between them: for an expert's
+    /// tensor, of the layer's experts.
+    pub(crate) const fn experts_bytes(&self) -> u64 {
+        self.stride.saturating_mul(self.count as u64)
+    }
 
     /// The record's bytes.
     pub fn encode(&self) -> [u8; Self::BYTES] {

@@ -5,6 +5,7 @@
 
 mod check;
 mod config;
+mod contents;
 mod error;
 mod header;
 mod layout;
@@ -14,14 +15,15 @@ mod tensor;
 
 pub use check::MAX_TOP_K;
 pub use config::{Attention, Gqa, LayerKind, Mla, ModelConfig, Moe, Router, Scoring};
+pub(crate) use contents::Contents;
 pub use error::BlobError;
 pub use header::{
     ALIGNMENT, HEADER_LEN, Header, MAGIC, MAJOR_VERSION, MINOR_VERSION, TRAILER_LEN, align, trailer,
 };
 pub use layout::{Due, Layout, Placer, expert_bytes};
 pub use manifest::{
-    Chat, LAYOUT_INTERLEAVED, MAX_STOP_TOKENS, Manifest, MemoryContract, Provenance, SingleTurn,
-    TensorRecord,
+    Chat, ExpertSizes, LAYOUT_INTERLEAVED, MAX_STOP_TOKENS, Manifest, MemoryContract, Provenance,
+    SingleTurn, TensorRecord,
 };
 pub use reader::{ADDRESS_ALIGNMENT, Blob, Tensor, Tensors};
 pub use tensor::{Part, Role, Shape};

@@ -3,9 +3,9 @@
 use sha2::{Digest, Sha256};
 
 use super::header::{self, HEADER_LEN, Header};
-use super::layout::{Due, Layout, Placer, expert_bytes};
-use super::{BlobError, LAYOUT_INTERLEAVED, LayerKind, Manifest, Role, TensorRecord};
-use crate::quant::{Matrix, NumberFormat};
+use super::manifest::expert_gates;
+use super::{BlobError, Contents, LayerKind, Manifest, Role, TensorRecord};
+use crate::quant::Matrix;
 
 /// A checked briquette. All accessors are total: what the checks at opening
 /// guarantee is not checked again, and what they do not is `None`.
@@ -19,6 +19,8 @@ pub struct Blob<'a> {
     /// Entries of the table before the first layer, of a dense layer and of a
     /// layer with experts.
     entries: [usize; 3],
+    /// Bytes of experts that `payload` lacks: of all or, if it is whole, none.
+    left_out: u64,
 }
 
 /// The address of a briquette must be a multiple of this.
@@ -30,30 +32,39 @@ impl<'a> Blob<'a> {
     /// # Errors
     /// The first thing that is wrong. Any bytes may be handed in.
     pub fn open(file: &'a [u8]) -> Result<Self, BlobError> {
-        let (header, encoded) = Header::decode(file)?;
-        let (manifest, rest) = postcard::take_from_bytes::<Manifest<'a>>(encoded)
-            .map_err(|_| BlobError::ManifestEncoding)?;
-        if !rest.is_empty() {
-            return Err(BlobError::ManifestTrailing {
-                extra: rest.len() as u64,
-            });
-        }
+        let (header, manifest) = Header::decode(file)?;
+        Self::new(file, Contents::new(header, manifest)?, 0)
+    }
+
+    /// Opens a file from which the experts were cut out: all that comes before
+    /// a layer's experts is followed by what comes after them, the trailer
+    /// included. [`crate::storage::load`] makes one.
+    ///
+    /// # Errors
+    /// As [`Self::open`].
+    pub fn open_without_experts(file: &'a [u8]) -> Result<Self, BlobError> {
+        let header = Header::decode_fields(file)?;
+        let contents = Contents::new(header, header.manifest(file)?)?;
+        let left_out = contents.manifest.expert_sizes().bytes;
+        header.check_length((file.len() as u64).saturating_add(left_out))?;
+        Self::new(file, contents, left_out)
+    }
+
+    fn new(file: &'a [u8], contents: Contents<'a>, left_out: u64) -> Result<Self, BlobError> {
+        let Contents {
+            header,
+            manifest,
+            tensors_end,
+        } = contents;
         if !file.as_ptr().addr().is_multiple_of(ADDRESS_ALIGNMENT) {
             return Err(BlobError::Misaligned {
                 needed: ADDRESS_ALIGNMENT,
             });
         }
-        check_manifest(&manifest)?;
-        let tensors_end = check_table(&manifest)?;
-        let payload_end = tensors_end.checked_add(manifest.tokenizer_len);
-        if payload_end != Some(header.payload_len) {
-            return Err(BlobError::PayloadLength {
-                found: header.payload_len,
-                expected: payload_end.unwrap_or(u64::MAX),
-            });
-        }
-        let payload = range(file, header.payload_offset, header.payload_len)?;
-        let tokenizer = range(payload, tensors_end, manifest.tokenizer_len)?;
+        let payload_len = header.payload_len.saturating_sub(left_out);
+        let payload = range(file, header.payload_offset, payload_len)?;
+        let tokenizer_at = tensors_end.saturating_sub(left_out);
+        let tokenizer = range(payload, tokenizer_at, manifest.tokenizer_len)?;
         let entries = [
             table_entries(&manifest, None),
             table_entries(&manifest, Some(LayerKind(0))),
@@ -66,6 +77,7 @@ impl<'a> Blob<'a> {
             payload,
             tokenizer,
             entries,
+            left_out,
         })
     }
 
@@ -74,9 +86,25 @@ impl<'a> Blob<'a> {
         &self.manifest
     }
 
-    /// The whole file's bytes.
+    /// The whole file's bytes, or those of a file without its experts.
     pub const fn bytes(&self) -> &'a [u8] {
         self.file
+    }
+
+    /// Bytes of the whole file, wherever it lies.
+    pub const fn file_bytes(&self) -> u64 {
+        self.file.len() as u64 + self.left_out
+    }
+
+    /// Bytes of the file without its experts: what has to be in memory if it
+    /// cannot be read in place.
+    pub fn resident_bytes(&self) -> u64 {
+        self.file_bytes() - self.manifest.expert_sizes().bytes
+    }
+
+    /// Whether the experts are not among [`Self::bytes`].
+    pub const fn lacks_experts(&self) -> bool {
+        self.left_out > 0
     }
 
     /// All weights and the tokenizer's section.
@@ -99,6 +127,12 @@ impl<'a> Blob<'a> {
         LayerKind(self.manifest.layers.get(layer).copied().unwrap_or(0))
     }
 
+    /// How many of the layers before layer `end` have experts.
+    pub fn moe_layers(&self, end: usize) -> usize {
+        let layers = self.manifest.layers.iter().take(end);
+        layers.filter(|kind| LayerKind(**kind).is_moe()).count()
+    }
+
     /// The tensors of the whole model.
     pub fn model_tensors(&self) -> Tensors<'a> {
         self.tensors(0, self.entries[0])
@@ -106,11 +140,10 @@ impl<'a> Blob<'a> {
 
     /// The tensors of layer `layer`.
     pub fn layer_tensors(&self, layer: usize) -> Tensors<'a> {
-        let before = self.manifest.layers.get(..layer).unwrap_or_default();
-        let moe_layers = before.iter().filter(|kind| LayerKind(**kind).is_moe());
-        let moe_before = moe_layers.count();
+        let before = layer.min(self.manifest.layers.len());
+        let moe_before = self.moe_layers(before);
         let [model, dense, moe] = self.entries;
-        let start = model + (before.len() - moe_before) * dense + moe_before * moe;
+        let start = model + (before - moe_before) * dense + moe_before * moe;
         let count = if self.layer_kind(layer).is_moe() {
             moe
         } else {
@@ -122,8 +155,12 @@ impl<'a> Blob<'a> {
     /// Reads the whole payload and compares all digests.
     ///
     /// # Errors
-    /// [`BlobError::PayloadChecksum`] or [`BlobError::FileDigest`].
+    /// [`BlobError::PayloadChecksum`] or [`BlobError::FileDigest`];
+    /// [`BlobError::WithoutExperts`] if the file is not whole.
     pub fn verify(&self) -> Result<(), BlobError> {
+        if self.lacks_experts() {
+            return Err(BlobError::WithoutExperts);
+        }
         let trailer_at = self.header.trailer_offset().unwrap_or(u64::MAX);
         let expected = range(self.file, trailer_at, header::TRAILER_LEN as u64)?;
         let payload_digest: [u8; 32] = Sha256::digest(self.payload).into();
@@ -142,10 +179,19 @@ impl<'a> Blob<'a> {
     }
 
     fn tensors(&self, start: usize, count: usize) -> Tensors<'a> {
-        let range = start * TensorRecord::BYTES..(start + count) * TensorRecord::BYTES;
+        let table = self.manifest.tensors;
+        let (start, end) = (
+            start * TensorRecord::BYTES,
+            (start + count) * TensorRecord::BYTES,
+        );
+        let left_out = self.lacks_experts().then(|| {
+            let before = table.get(..start).unwrap_or_default();
+            expert_gates(before).map(|gate| gate.experts_bytes()).sum()
+        });
         Tensors {
-            records: self.manifest.tensors.get(range).unwrap_or_default(),
+            records: table.get(start..end).unwrap_or_default(),
             payload: self.payload,
+            left_out,
         }
     }
 }
@@ -155,6 +201,8 @@ impl<'a> Blob<'a> {
 pub struct Tensors<'a> {
     records: &'a [u8],
     payload: &'a [u8],
+    /// In a file without experts: bytes of those that came before.
+    left_out: Option<u64>,
 }
 
 impl<'a> Tensors<'a> {
@@ -166,9 +214,14 @@ impl<'a> Tensors<'a> {
             return None;
         }
         self.records = rest;
+        let payload = match self.left_out {
+            Some(_) if role.is_expert() => &[],
+            _ => self.payload,
+        };
         Some(Tensor {
             record,
-            payload: self.payload,
+            payload,
+            left_out: self.left_out.unwrap_or(0),
         })
     }
 }
@@ -187,6 +240,8 @@ impl<'a> Iterator for Tensors<'a> {
 pub struct Tensor<'a> {
     record: TensorRecord,
     payload: &'a [u8],
+    /// Bytes before this tensor that `payload` lacks.
+    left_out: u64,
 }
 
 impl<'a> Tensor<'a> {
@@ -195,7 +250,8 @@ impl<'a> Tensor<'a> {
         &self.record
     }
 
-    /// Matrix number `index` (an expert, a head, else 0).
+    /// Matrix number `index` (an expert, a head, else 0). Experts that were left
+    /// out of the file are `None`: see [`Self::matrix_in`].
     pub fn matrix(&self, index: usize) -> Option<Matrix<'a>> {
         let TensorRecord {
             format, rows, cols, ..
@@ -207,8 +263,20 @@ impl<'a> Tensor<'a> {
             .record
             .stride
             .checked_mul(index as u64)?
-            .checked_add(self.record.offset)?;
+            .checked_add(self.record.offset)?
+            .checked_sub(self.left_out)?;
         let bytes = range(self.payload, start, format.matrix_bytes(rows, cols)).ok()?;
+        Matrix::new(format, rows, cols, bytes)
+    }
+
+    /// The matrix in `expert`, the bytes of one whole expert, of whose tensors
+    /// `gate` is the first.
+    pub fn matrix_in<'e>(&self, expert: &'e [u8], gate: &Tensor<'_>) -> Option<Matrix<'e>> {
+        let TensorRecord {
+            format, rows, cols, ..
+        } = self.record;
+        let start = self.record.offset.checked_sub(gate.record.offset)?;
+        let bytes = range(expert, start, format.matrix_bytes(rows, cols)).ok()?;
         Matrix::new(format, rows, cols, bytes)
     }
 
@@ -218,132 +286,12 @@ impl<'a> Tensor<'a> {
             return &[];
         }
         let len = u64::from(self.record.cols) * 4;
-        range(self.payload, self.record.offset, len)
-            .ok()
+        let start = self.record.offset.checked_sub(self.left_out);
+        start
+            .and_then(|start| range(self.payload, start, len).ok())
             .and_then(|bytes| bytemuck::try_cast_slice(bytes).ok())
             .unwrap_or_default()
     }
-}
-
-fn check_manifest(manifest: &Manifest<'_>) -> Result<(), BlobError> {
-    let config = &manifest.config;
-    config.check()?;
-    let wrong = |field, found, expected| BlobError::Config {
-        field,
-        found,
-        expected,
-    };
-    if manifest.layout != LAYOUT_INTERLEAVED {
-        return Err(wrong("layout", manifest.layout.into(), "1"));
-    }
-    if manifest.layers.len() as u64 != u64::from(config.num_hidden_layers) {
-        let found = manifest.layers.len() as u64;
-        return Err(wrong("layers", found, "one byte for each hidden layer"));
-    }
-    for kind in manifest.layers {
-        if kind & !(LayerKind::MOE | LayerKind::SLIDING) != 0 {
-            return Err(wrong("layers", (*kind).into(), "known bits only"));
-        }
-        let kind = LayerKind(*kind);
-        if kind.is_moe() && config.moe.is_none() {
-            return Err(wrong("layers", kind.0.into(), "no experts without `moe`"));
-        }
-        if kind.is_sliding() && config.sliding_window.is_none() {
-            return Err(wrong("layers", kind.0.into(), "no sliding without window"));
-        }
-        if !kind.is_moe() && config.intermediate_size == 0 {
-            return Err(wrong("intermediate_size", 0, "a width for dense layers"));
-        }
-    }
-    for token in &manifest.stop_tokens {
-        if *token >= config.vocab_size {
-            let found = u64::from(*token);
-            return Err(wrong("stop_tokens", found, "less than vocab_size"));
-        }
-    }
-    if manifest.memory.batch == 0 || manifest.memory.context == 0 {
-        return Err(wrong("memory", 0, "a batch and a context of at least 1"));
-    }
-    Ok(())
-}
-
-/// Compares the tensor table with the one that the configuration asks for;
-/// returns the end of the last tensor, aligned.
-fn check_table(manifest: &Manifest<'_>) -> Result<u64, BlobError> {
-    let mut records = manifest.tensors.chunks_exact(TensorRecord::BYTES);
-    let mut placer = Placer::default();
-    let mut index = 0_u32;
-    let mut expert = 0;
-    for due in Layout::new(&manifest.config, manifest.layers) {
-        let wrong = |field| BlobError::Tensor {
-            index,
-            role: due.role,
-            field,
-        };
-        let record = records
-            .next()
-            .and_then(|bytes| TensorRecord::decode(bytes.try_into().ok()?))
-            .ok_or(wrong("role or format"))?;
-        check_format(&due, record.format).map_err(wrong)?;
-        if due.role == Role::ExpertGate {
-            expert = record.stride;
-        }
-        let placed = placer
-            .place(&due, record.format, expert)
-            .ok_or(wrong("size"))?;
-        compare(&record, &placed).map_err(wrong)?;
-        if due.role == Role::ExpertDown && !expert_stride_fits(manifest, index, expert) {
-            return Err(wrong("stride"));
-        }
-        index += 1;
-    }
-    let expected = u64::from(index) * TensorRecord::BYTES as u64;
-    if manifest.tensors.len() as u64 != expected {
-        return Err(BlobError::TableLength {
-            found: manifest.tensors.len() as u64,
-            expected,
-        });
-    }
-    Ok(placer.end())
-}
-
-fn check_format(due: &Due, format: NumberFormat) -> Result<(), &'static str> {
-    let exact = due.role.part() == super::Part::Exact;
-    if exact && format != NumberFormat::F32 {
-        return Err("format");
-    }
-    Ok(())
-}
-
-fn compare(found: &TensorRecord, due: &TensorRecord) -> Result<(), &'static str> {
-    let checks = [
-        (found.role == due.role, "role"),
-        (found.layer == due.layer, "layer"),
-        (found.count == due.count, "count"),
-        (found.rows == due.rows, "rows"),
-        (found.cols == due.cols, "cols"),
-        (found.offset == due.offset, "offset"),
-        (found.stride == due.stride, "stride"),
-    ];
-    match checks.iter().find(|(holds, _)| !holds) {
-        Some((_, field)) => Err(field),
-        None => Ok(()),
-    }
-}
-
-/// Whether the experts' stride is the size of one expert, known once the third
-/// of its tensors (entry `index`) has been read.
-fn expert_stride_fits(manifest: &Manifest<'_>, index: u32, stride: u64) -> bool {
-    let format = |back: usize| {
-        let at = (index as usize).checked_sub(back)? * TensorRecord::BYTES;
-        let bytes = manifest.tensors.get(at..at + TensorRecord::BYTES)?;
-        TensorRecord::decode(bytes.try_into().ok()?).map(|record| record.format)
-    };
-    let formats = [format(2), format(1), format(0)];
-    let [Some(gate), Some(up), Some(down)] = formats else {
-        return false;
-    };
-    expert_bytes(&manifest.config, [gate, up, down]) == Some(stride)
 }
 
 fn table_entries(manifest: &Manifest<'_>, kind: Option<LayerKind>) -> usize {

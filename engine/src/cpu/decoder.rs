@@ -6,9 +6,11 @@ use crate::kernels::{Isa, norm, rope};
 use crate::kv::{Cache, RowLayout};
 use crate::model::router::Choice;
 use crate::quant::Matrix;
+use crate::storage::BlockStorage;
 
 use super::activation::Activation;
 use super::arena::Arena;
+use super::experts::{ExpertStore, StorageTraffic};
 use super::layer::{AttentionTensors, Layer};
 use super::linear::{panel_len, project, read_panel};
 use super::plan::{Plan, Sizes};
@@ -23,6 +25,20 @@ pub struct Traffic {
     pub experts: u64,
     /// Cached rows visible to the tokens of the call, plus the rows written.
     pub kv: u64,
+    /// Experts fetched from storage.
+    pub storage: StorageTraffic,
+}
+
+impl Traffic {
+    /// What has come on top of `before`.
+    pub const fn since(&self, before: &Self) -> Self {
+        Self {
+            weights: self.weights.wrapping_sub(before.weights),
+            experts: self.experts.wrapping_sub(before.experts),
+            kv: self.kv.wrapping_sub(before.kv),
+            storage: self.storage.since(&before.storage),
+        }
+    }
 }
 
 /// Which tokens' logits to compute.
@@ -44,6 +60,7 @@ pub struct Decoder<'a, T> {
     pub(super) team: T,
     pub(super) isa: Isa,
     pub(super) buffers: Buffers<'a>,
+    pub(super) experts: ExpertStore<'a>,
     pub(super) traffic: Traffic,
     /// Digest of the last call's expert choices.
     pub(super) routing: u64,
@@ -90,12 +107,15 @@ pub(super) struct Step {
 }
 
 impl<'a, T: Team> Decoder<'a, T> {
-    /// Carves `arena` for sessions of `blob`'s model.
+    /// Carves `arena` for sessions of `blob`'s model, whose experts are read in
+    /// place or, if there is a `storage`, from there.
     ///
     /// # Errors
-    /// If the arena is smaller than the plan or badly aligned.
+    /// If the arena is smaller than the plan or badly aligned, the experts are
+    /// nowhere, or `storage` does not hold the same briquette.
     pub fn new(
         blob: Blob<'a>,
+        storage: Option<&'a mut dyn BlockStorage>,
         plan: &Plan,
         arena: &'a mut [u8],
         team: T,
@@ -109,6 +129,7 @@ impl<'a, T: Team> Decoder<'a, T> {
         }
         let mut arena = Arena::new(arena)?;
         let buffers = Buffers::carve(&config, plan, &mut arena)?;
+        let experts = ExpertStore::carve(&blob, storage, &plan.sizes, &mut arena)?;
         Ok(Self {
             model: ModelTensors::new(&blob)?,
             blob,
@@ -116,6 +137,7 @@ impl<'a, T: Team> Decoder<'a, T> {
             team,
             isa,
             buffers,
+            experts,
             traffic: Traffic::default(),
             routing: 0,
             arena_used: arena.used(),
@@ -149,7 +171,10 @@ impl<'a, T: Team> Decoder<'a, T> {
 
     /// What all calls so far have read.
     pub const fn traffic(&self) -> Traffic {
-        self.traffic
+        Traffic {
+            storage: self.experts.traffic(),
+            ..self.traffic
+        }
     }
 
     /// A digest of the experts that the last call's tokens chose, in all

@@ -51,16 +51,27 @@ pub(super) struct GqaTensors<'a> {
     pub(super) key_norm: &'a [f32],
 }
 
+#[expect(
+    clippy::large_enum_variant,
+    reason = "without a heap there is no box to put it in"
+)]
 pub(super) enum MlpTensors<'a> {
     Dense(Gated<'a>),
     Experts {
         router: Matrix<'a>,
         router_bias: &'a [f32],
         shared: Option<Gated<'a>>,
-        gate: Tensor<'a>,
-        up: Tensor<'a>,
-        down: Tensor<'a>,
+        experts: ExpertTensors<'a>,
     },
+}
+
+/// The routed experts of one layer.
+pub(super) struct ExpertTensors<'a> {
+    pub(super) gate: Tensor<'a>,
+    pub(super) up: Tensor<'a>,
+    pub(super) down: Tensor<'a>,
+    /// Layers with experts that come before this one.
+    pub(super) moe_layer: usize,
 }
 
 /// A gated MLP; biases are empty where there are none.
@@ -84,7 +95,11 @@ impl<'a> Layer<'a> {
             output: matrix(tensors, Role::Output)?,
             output_bias: vector(tensors, Role::OutputBias),
             mlp_norm: vector(tensors, Role::MlpNorm),
-            mlp: MlpTensors::take(blob.layer_kind(index).is_moe(), tensors)?,
+            mlp: if blob.layer_kind(index).is_moe() {
+                MlpTensors::take_experts(tensors, blob.moe_layers(index))?
+            } else {
+                MlpTensors::take_dense(tensors)?
+            },
         })
     }
 }
@@ -123,15 +138,16 @@ impl<'a> AttentionTensors<'a> {
 }
 
 impl<'a> MlpTensors<'a> {
-    fn take(is_moe: bool, tensors: &mut Tensors<'a>) -> Result<Self, EngineError> {
-        if !is_moe {
-            let dense = Gated::take(
-                tensors,
-                [Role::Gate, Role::Up, Role::Down],
-                [Role::GateBias, Role::UpBias, Role::DownBias],
-            )?;
-            return Ok(Self::Dense(dense.ok_or(EngineError::MissingTensor)?));
-        }
+    fn take_dense(tensors: &mut Tensors<'a>) -> Result<Self, EngineError> {
+        let dense = Gated::take(
+            tensors,
+            [Role::Gate, Role::Up, Role::Down],
+            [Role::GateBias, Role::UpBias, Role::DownBias],
+        )?;
+        Ok(Self::Dense(dense.ok_or(EngineError::MissingTensor)?))
+    }
+
+    fn take_experts(tensors: &mut Tensors<'a>, moe_layer: usize) -> Result<Self, EngineError> {
         Ok(Self::Experts {
             router: matrix(tensors, Role::Router)?,
             router_bias: vector(tensors, Role::RouterBias),
@@ -144,9 +160,12 @@ impl<'a> MlpTensors<'a> {
                     Role::SharedDownBias,
                 ],
             )?,
-            gate: tensor(tensors, Role::ExpertGate)?,
-            up: tensor(tensors, Role::ExpertUp)?,
-            down: tensor(tensors, Role::ExpertDown)?,
+            experts: ExpertTensors {
+                gate: tensor(tensors, Role::ExpertGate)?,
+                up: tensor(tensors, Role::ExpertUp)?,
+                down: tensor(tensors, Role::ExpertDown)?,
+                moe_layer,
+            },
         })
     }
 }
@@ -171,18 +190,28 @@ impl<'a> Gated<'a> {
         }))
     }
 
-    /// One routed expert.
-    pub(super) fn expert(
-        gate: &Tensor<'a>,
-        up: &Tensor<'a>,
-        down: &Tensor<'a>,
-        expert: usize,
+    /// One routed expert, in the file.
+    pub(super) fn mapped(tensors: &ExpertTensors<'a>, expert: u32) -> Result<Self, EngineError> {
+        Self::expert(tensors, |tensor| tensor.matrix(expert as usize))
+    }
+
+    /// One routed expert, in a copy of its bytes.
+    pub(super) fn in_slot(
+        tensors: &ExpertTensors<'_>,
+        bytes: &'a [u8],
     ) -> Result<Self, EngineError> {
-        let matrix = |tensor: &Tensor<'a>| tensor.matrix(expert).ok_or(EngineError::MissingTensor);
+        Self::expert(tensors, |tensor| tensor.matrix_in(bytes, &tensors.gate))
+    }
+
+    fn expert<'t>(
+        tensors: &ExpertTensors<'t>,
+        matrix: impl Fn(&Tensor<'t>) -> Option<Matrix<'a>>,
+    ) -> Result<Self, EngineError> {
+        let matrix = |tensor| matrix(tensor).ok_or(EngineError::MissingTensor);
         Ok(Self {
-            gate: matrix(gate)?,
-            up: matrix(up)?,
-            down: matrix(down)?,
+            gate: matrix(&tensors.gate)?,
+            up: matrix(&tensors.up)?,
+            down: matrix(&tensors.down)?,
             gate_bias: &[],
             up_bias: &[],
             down_bias: &[],

@@ -6,15 +6,16 @@ use crate::model::router::{self, Choice};
 use crate::quant::Matrix;
 
 use super::decoder::Decoder;
-use super::layer::{Gated, MlpTensors};
+use super::experts::ExpertStore;
+use super::layer::{ExpertTensors, Gated, MlpTensors};
 use super::linear::{add_bias, add_panel, panel_len, project, project_gated, read_panel};
 use super::team::Team;
 
-impl<T: Team> Decoder<'_, T> {
+impl<'a, T: Team> Decoder<'a, T> {
     /// `residual += MLP(input)`.
     pub(super) fn mlp(
         &mut self,
-        tensors: &MlpTensors<'_>,
+        tensors: &MlpTensors<'a>,
         tokens: usize,
     ) -> Result<(), EngineError> {
         match tensors {
@@ -23,26 +24,48 @@ impl<T: Team> Decoder<'_, T> {
                 router,
                 router_bias,
                 shared,
-                gate,
-                up,
-                down,
+                experts,
             } => {
                 self.choose_experts(router, router_bias, tokens);
                 if let Some(shared) = shared {
                     self.gated_mlp(shared, None);
                 }
-                let experts = self.config.moe.map_or(0, |moe| moe.num_experts);
-                for expert in 0..experts {
-                    let picked = self.pick_tokens(expert, tokens);
-                    if picked > 0 {
-                        let mlp = Gated::expert(gate, up, down, expert as usize)?;
-                        self.traffic.experts += mlp.bytes();
-                        self.gated_mlp(&mlp, Some(picked));
-                    }
-                }
+                // Apart while it lends an expert.
+                let mut store = core::mem::take(&mut self.experts);
+                let mixed = self.mix_experts(&mut store, experts, tokens);
+                self.experts = store;
+                mixed?;
             }
         }
         Ok(())
+    }
+
+    /// Each expert that some token chose, once for all of them.
+    fn mix_experts(
+        &mut self,
+        store: &mut ExpertStore<'a>,
+        tensors: &ExpertTensors<'a>,
+        tokens: usize,
+    ) -> Result<(), EngineError> {
+        let experts = self.config.moe.map_or(0, |moe| moe.num_experts);
+        for expert in 0..experts {
+            let picked = self.pick_tokens(expert, tokens);
+            if picked > 0 {
+                let mlp = store.expert(tensors, expert, |other| {
+                    other > expert && self.is_chosen(other, tokens)
+                })?;
+                self.traffic.experts += mlp.bytes();
+                self.gated_mlp(&mlp, Some(picked));
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether any token of the batch chose `expert`.
+    fn is_chosen(&self, expert: u32, tokens: usize) -> bool {
+        let top_k = self.config.moe.map_or(1, |moe| moe.top_k) as usize;
+        let mut choices = self.buffers.choices.iter().take(tokens * top_k);
+        choices.any(|choice| choice.expert == expert)
     }
 
     /// Fills `choices`: for each token its experts in ascending order.

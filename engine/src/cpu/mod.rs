@@ -7,6 +7,7 @@ mod activation;
 mod arena;
 mod attention;
 mod decoder;
+mod experts;
 mod heads;
 mod layer;
 mod linear;
@@ -16,6 +17,7 @@ mod team;
 
 pub use arena::{ARENA_ALIGNMENT, ArenaLine};
 pub use decoder::{Decoder, Logits, Traffic};
+pub use experts::StorageTraffic;
 pub use plan::{Plan, PlanOptions};
 #[cfg(feature = "std")]
 pub use team::Threads;

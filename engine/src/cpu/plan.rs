@@ -1,12 +1,13 @@
 //! How many bytes a session needs, exactly.
 
 use crate::EngineError;
-use crate::blob::{Attention, Manifest, MemoryContract, ModelConfig};
+use crate::blob::{Attention, ExpertSizes, Manifest, MemoryContract, ModelConfig};
 use crate::kv::{KvFormat, RowLayout};
 use crate::model::router;
 use crate::quant::{GROUP, LANES};
 
 use super::arena::padded_bytes;
+use super::experts::Slot;
 use super::linear::panel_len;
 
 /// What a session is to hold.
@@ -21,16 +22,20 @@ pub struct PlanOptions {
     pub logits: u32,
     /// Number format of the cache.
     pub kv: KvFormat,
+    /// Experts that are kept in memory if they are read from storage; 0: they
+    /// are read in place. Each layer with experts has its share of the slots.
+    pub expert_slots: u32,
 }
 
 impl PlanOptions {
-    /// What the file was packed for.
+    /// What the file was packed for, to be read in place.
     pub const fn packed(manifest: &Manifest<'_>) -> Self {
         Self {
             context: manifest.memory.context,
             batch: manifest.memory.batch,
             logits: 1,
             kv: manifest.kv,
+            expert_slots: 0,
         }
     }
 }
@@ -39,7 +44,11 @@ impl PlanOptions {
 ///
 /// ```text
 /// arena = scratch (grows with batch) + cache (grows with context)
+///       + slots (if experts are read from storage)
 /// ```
+///
+/// A file that is not read in place takes
+/// [`resident_bytes`](crate::blob::Blob::resident_bytes) besides.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Plan {
     /// What the plan is for.
@@ -47,6 +56,7 @@ pub struct Plan {
     pub(super) sizes: Sizes,
     scratch_bytes: u64,
     kv_bytes: u64,
+    slot_bytes: u64,
 }
 
 /// Elements of each buffer, in the order in which they are carved.
@@ -76,6 +86,10 @@ pub(super) struct Sizes {
     pub(super) picked: usize,
     /// Logits `[logits, vocab_size]`.
     pub(super) logits: usize,
+    /// Experts in memory.
+    pub(super) slots: usize,
+    /// Bytes of one of them.
+    pub(super) slot: usize,
 }
 
 impl Plan {
@@ -84,15 +98,19 @@ impl Plan {
     /// # Errors
     /// If context or batch is 0, or the sizes exceed the address space.
     pub fn new(manifest: &Manifest<'_>, options: PlanOptions) -> Result<Self, EngineError> {
-        Self::for_config(&manifest.config, options)
+        Self::for_config(&manifest.config, manifest.expert_sizes(), options)
     }
 
     /// As [`Self::new`], before there is a manifest. The configuration must
-    /// have passed [`ModelConfig::check`].
+    /// have passed [`ModelConfig::check`]; `experts` only matter for slots.
     ///
     /// # Errors
     /// As [`Self::new`].
-    pub fn for_config(config: &ModelConfig, options: PlanOptions) -> Result<Self, EngineError> {
+    pub fn for_config(
+        config: &ModelConfig,
+        experts: ExpertSizes,
+        options: PlanOptions,
+    ) -> Result<Self, EngineError> {
         for (field, value) in [
             ("context", options.context),
             ("batch", options.batch),
@@ -108,9 +126,12 @@ impl Plan {
             .and_then(|bytes| bytes.checked_mul(u64::from(config.num_hidden_layers)))
             .ok_or(EngineError::PlanTooLarge)?;
         let kv_bytes = padded_bytes::<u8>(to_usize(kv_bytes)?);
-        let sizes = Sizes::new(config, &options)?;
-        let scratch_bytes = sizes.bytes();
-        let total = scratch_bytes.saturating_add(kv_bytes);
+        let sizes = Sizes::new(config, experts, &options)?;
+        let scratch_bytes = sizes.scratch_bytes();
+        let slot_bytes = sizes.slot_bytes();
+        let total = scratch_bytes
+            .saturating_add(kv_bytes)
+            .saturating_add(slot_bytes);
         if total > isize::MAX as u64 {
             return Err(EngineError::PlanTooLarge);
         }
@@ -119,12 +140,24 @@ impl Plan {
             sizes,
             scratch_bytes,
             kv_bytes,
+            slot_bytes,
         })
     }
 
-    /// Bytes of the arena: scratch and cache.
+    /// Bytes of the arena: scratch, cache and slots.
     pub const fn arena_bytes(&self) -> u64 {
-        self.scratch_bytes + self.kv_bytes
+        self.scratch_bytes + self.kv_bytes + self.slot_bytes
+    }
+
+    /// Bytes of all slots for experts.
+    pub const fn slot_bytes(&self) -> u64 {
+        self.slot_bytes
+    }
+
+    /// Slots for experts: as many as asked for, but no more than there are
+    /// experts.
+    pub const fn expert_slots(&self) -> usize {
+        self.sizes.slots
     }
 
     /// Bytes of working memory.
@@ -150,7 +183,11 @@ impl Plan {
 }
 
 impl Sizes {
-    fn new(config: &ModelConfig, options: &PlanOptions) -> Result<Self, EngineError> {
+    fn new(
+        config: &ModelConfig,
+        experts: ExpertSizes,
+        options: &PlanOptions,
+    ) -> Result<Self, EngineError> {
         let widths = Widths::new(config);
         let batch = u64::from(options.batch);
         let of_batch = |columns: u64| to_usize(columns.saturating_mul(batch));
@@ -170,10 +207,17 @@ impl Sizes {
             logits: panel_len(config.vocab_size as usize, 1)
                 .checked_mul(options.logits as usize)
                 .ok_or(EngineError::PlanTooLarge)?,
+            slots: to_usize(experts.count.min(options.expert_slots.into()))?,
+            slot: to_usize(experts.largest)?,
         })
     }
 
-    fn bytes(&self) -> u64 {
+    fn slot_bytes(&self) -> u64 {
+        let memory = (self.slots as u64).saturating_mul(self.slot as u64);
+        padded_bytes::<Slot>(self.slots).saturating_add(memory)
+    }
+
+    fn scratch_bytes(&self) -> u64 {
         let activation = |len: usize| {
             padded_bytes::<f32>(len)
                 .saturating_add(padded_bytes::<i8>(len))

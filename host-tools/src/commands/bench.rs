@@ -173,13 +173,7 @@ fn measure(blob: &Blob<'_>, test: Test, batch: u32) -> Result<(f64, Traffic), Co
         }
     }
     let time = start.elapsed().as_secs_f64();
-    let after = session.traffic();
-    let read = Traffic {
-        weights: after.weights - before.weights,
-        experts: after.experts - before.experts,
-        kv: after.kv - before.kv,
-    };
-    Ok((time, read))
+    Ok((time, session.traffic().since(&before)))
 }
 
 /// `speed` is the read bandwidth of as many threads.

@@ -4,8 +4,8 @@ use std::ops::ControlFlow;
 use std::path::Path;
 
 use briquette_engine::blob::{
-    Chat, Header, LAYOUT_INTERLEAVED, Layout, MAX_STOP_TOKENS, Manifest, Placer, Provenance, Role,
-    SingleTurn, TensorRecord, expert_bytes,
+    Chat, ExpertSizes, Header, LAYOUT_INTERLEAVED, Layout, MAX_STOP_TOKENS, Manifest, Placer,
+    Provenance, Role, SingleTurn, TensorRecord, expert_bytes,
 };
 use briquette_engine::cpu::{Plan, PlanOptions};
 use briquette_engine::kv::KvFormat;
@@ -91,8 +91,9 @@ pub fn press(
         batch: options.batch,
         logits: 1,
         kv: options.kv,
+        expert_slots: 0,
     };
-    let plan = Plan::for_config(&model.config, plan_options)?;
+    let plan = Plan::for_config(&model.config, ExpertSizes::default(), plan_options)?;
     let single_turn = source.single_turn.clone();
     let mut manifest = Manifest {
         layout: LAYOUT_INTERLEAVED,
