@@ -30,13 +30,16 @@ impl<L> Device<'_, L> {
 
     /// What `tokens` tokens have cost since `start`.
     pub(super) fn since(&self, start: Start, tokens: usize) -> Work {
-        let traffic = self.session.traffic();
+        let traffic = self.session.traffic().since(&start.traffic);
         Work {
             tokens: tokens as u64,
             ticks: (self.board.ticks)().wrapping_sub(start.ticks),
-            weight_bytes: traffic.weights.wrapping_sub(start.traffic.weights),
-            expert_bytes: traffic.experts.wrapping_sub(start.traffic.experts),
-            kv_bytes: traffic.kv.wrapping_sub(start.traffic.kv),
+            weight_bytes: traffic.weights,
+            expert_bytes: traffic.experts,
+            kv_bytes: traffic.kv,
+            expert_hits: traffic.storage.hits,
+            expert_misses: traffic.storage.misses,
+            storage_bytes: traffic.storage.bytes,
         }
     }
 }

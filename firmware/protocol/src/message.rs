@@ -178,6 +178,13 @@ pub struct Work {
     pub expert_bytes: u64,
     /// Bytes of the cache read and written.
     pub kv_bytes: u64,
+    /// Times that a chosen expert was in memory, where experts are read from
+    /// storage; 0 where all are read in place.
+    pub expert_hits: u64,
+    /// Times that it was not, and so was read.
+    pub expert_misses: u64,
+    /// Bytes read from storage for these.
+    pub storage_bytes: u64,
 }
 
 impl core::ops::AddAssign for Work {
@@ -187,6 +194,9 @@ impl core::ops::AddAssign for Work {
         self.weight_bytes = self.weight_bytes.wrapping_add(more.weight_bytes);
         self.expert_bytes = self.expert_bytes.wrapping_add(more.expert_bytes);
         self.kv_bytes = self.kv_bytes.wrapping_add(more.kv_bytes);
+        self.expert_hits = self.expert_hits.wrapping_add(more.expert_hits);
+        self.expert_misses = self.expert_misses.wrapping_add(more.expert_misses);
+        self.storage_bytes = self.storage_bytes.wrapping_add(more.storage_bytes);
     }
 }
 
@@ -201,6 +211,9 @@ impl core::ops::Sub for Work {
             weight_bytes: self.weight_bytes.wrapping_sub(earlier.weight_bytes),
             expert_bytes: self.expert_bytes.wrapping_sub(earlier.expert_bytes),
             kv_bytes: self.kv_bytes.wrapping_sub(earlier.kv_bytes),
+            expert_hits: self.expert_hits.wrapping_sub(earlier.expert_hits),
+            expert_misses: self.expert_misses.wrapping_sub(earlier.expert_misses),
+            storage_bytes: self.storage_bytes.wrapping_sub(earlier.storage_bytes),
         }
     }
 }

@@ -67,6 +67,9 @@ pub(super) fn work_json(work: Work) -> Value {
         "weight_bytes": work.weight_bytes,
         "expert_bytes": work.expert_bytes,
         "kv_bytes": work.kv_bytes,
+        "expert_hits": work.expert_hits,
+        "expert_misses": work.expert_misses,
+        "storage_bytes": work.storage_bytes,
     })
 }
 
@@ -114,6 +117,15 @@ fn write_page(out: &mut impl Write, info: &DeviceInfo, statistics: &Statistics) 
         if work.tokens > 0 {
             let touched = work.weight_bytes + work.kv_bytes;
             write!(out, ", {} touched a token", bytes(touched / work.tokens))?;
+        }
+        let fetched = work.expert_hits + work.expert_misses;
+        if fetched > 0 {
+            write!(
+                out,
+                "; {:.1} % of experts were in memory, {} read from storage",
+                100.0 * work.expert_hits as f64 / fetched as f64,
+                bytes(work.storage_bytes)
+            )?;
         }
         writeln!(out)?;
     }
