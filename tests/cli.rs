@@ -191,6 +191,62 @@ fn text_commands_work() {
 }
 
 #[test]
+fn guesses_change_the_speed_and_not_the_answer() {
+    let place = Workplace::new();
+    let model = place.path("model.briq");
+    // It repeats itself, so guesses come true; sampled text they rarely do.
+    for sampling in [&["--temp", "0"][..], &["--temp", "0.7", "--top-k", "2"]] {
+        let run = |draft: &str| {
+            let all = ["run", &model, "--raw", "-p", "ab ab ab ab ab", "-n", "120"];
+            json(&[&all[..], &["--seed", "3", "--draft", draft], sampling].concat())
+        };
+        let plain = run("0");
+        let tokens = plain["tokens"].as_array().unwrap().len() as u64;
+        // A full cache ends before the last token is computed.
+        let last = u64::from(plain["stop"] == "context_full");
+        assert_eq!(plain["decode_passes"], tokens - last);
+        for draft in ["1", "4", "100"] {
+            let guessed = run(draft);
+            for field in ["tokens", "stop", "text"] {
+                assert_eq!(guessed[field], plain[field], "{draft} {sampling:?}");
+            }
+            let fewer = guessed["decode_passes"].as_u64() < plain["decode_passes"].as_u64();
+            assert!(fewer || sampling[1] != "0", "{guessed}");
+        }
+    }
+}
+
+#[test]
+fn a_prompt_is_kept_for_later_runs() {
+    let place = Workplace::new();
+    let (model, cache) = (place.path("model.briq"), place.path("prompt.cache"));
+    let ask = |prompt: &str, more: &[&str]| {
+        json(&[&["run", &model, "--raw", "-n", "9", "-p", prompt], more].concat())
+    };
+    let kept = ["--prompt-cache", cache.as_str()];
+    let first = ask("The quick brown fox", &kept);
+    let bytes = fs::read(&cache).unwrap();
+    let again = ask("The quick brown fox", &kept);
+    assert_eq!(again["tokens"], first["tokens"]);
+    assert_eq!(again["prompt_tokens"], 1);
+    let other = ask("The quick brown dog", &kept);
+    assert_eq!(other["tokens"], ask("The quick brown dog", &[])["tokens"]);
+    assert!(other["prompt_tokens"].as_u64() < first["prompt_tokens"].as_u64());
+    assert_eq!(fs::read(&cache).unwrap(), bytes);
+
+    fs::write(&cache, &bytes[..bytes.len() - 1]).unwrap();
+    let run = ["run", &model, "-p", "x", "--prompt-cache", &cache];
+    let error = fail(&run);
+    assert!(
+        error.contains("prompt.cache") && error.contains("promises"),
+        "{error}"
+    );
+    fs::write(&cache, "a diary").unwrap();
+    assert!(fail(&run).contains("not a snapshot"));
+    assert_eq!(fs::read(&cache).unwrap(), b"a diary");
+}
+
+#[test]
 fn logits_are_written_for_every_token() {
     let place = Workplace::new();
     let model = place.path("model.briq");

@@ -165,7 +165,7 @@ fn perplexity_is_llama_cpps() {
         let mut row = vec![0.0; session.blob().manifest().config.vocab_size as usize];
         for window in tokens.chunks(WINDOW) {
             session.truncate(0);
-            let each = |i: usize, logits: &[f32]| {
+            let each = |i: usize, logits: &mut [f32]| {
                 if let Some(next) = window.get(i + 1) {
                     let max = f64::from(logits.iter().fold(f32::MIN, |m, v| m.max(*v)));
                     let total: f64 = logits.iter().map(|v| (f64::from(*v) - max).exp()).sum();

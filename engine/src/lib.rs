@@ -12,6 +12,7 @@ pub mod kv;
 pub mod model;
 pub mod quant;
 mod session;
+pub mod snapshot;
 pub mod storage;
 pub mod text;
 

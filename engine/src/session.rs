@@ -125,8 +125,9 @@ impl<'a, T: Team + Clone + Send> Session<'a, T> {
     }
 
     /// Takes `tokens` in and hands every token's logits to `each`, with its
-    /// index. `row` is room for one row: `vocab_size` numbers. A plan with
-    /// room for more than one row of logits makes this faster.
+    /// index. `row` is room for one row: `vocab_size` numbers, which `each` may
+    /// change. A plan with room for more than one row of logits makes this
+    /// faster.
     ///
     /// # Errors
     /// As [`Self::prefill`].
@@ -134,7 +135,7 @@ impl<'a, T: Team + Clone + Send> Session<'a, T> {
         &mut self,
         tokens: &[u32],
         row: &mut [f32],
-        mut each: impl FnMut(usize, &[f32]),
+        mut each: impl FnMut(usize, &mut [f32]),
     ) -> Result<(), EngineError> {
         self.require_room(tokens.len())?;
         let rows = self.decoder.logits_rows().min(self.decoder.batch()).max(1);
@@ -181,6 +182,17 @@ impl<'a, T: Team + Clone + Send> Session<'a, T> {
     /// What all calls so far have read.
     pub const fn traffic(&self) -> Traffic {
         self.decoder.traffic()
+    }
+
+    /// The decoder, for what is not computed but copied.
+    pub(crate) const fn decoder(&self) -> &Decoder<'a, T> {
+        &self.decoder
+    }
+
+    /// Lets `fill` put `count` tokens into the cache.
+    pub(crate) fn refill(&mut self, count: usize, fill: impl FnOnce(&mut Decoder<'a, T>)) {
+        fill(&mut self.decoder);
+        self.position = count;
     }
 
     fn forward(&mut self, tokens: &[u32], logits: Logits) -> Result<(), EngineError> {

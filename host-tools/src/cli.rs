@@ -28,7 +28,7 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Fetch a small real model, press it and let it answer
+    /// Press the model that ships here, or a small real one, and let it answer
     Demo(commands::demo::Args),
     /// Press a checkpoint into a briquette
     Pack(commands::pack::Args),

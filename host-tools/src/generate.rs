@@ -1,11 +1,14 @@
 //! From a prompt's tokens to an answer, token by token.
 
+use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
 use briquette_engine::cpu::Team;
+use briquette_engine::snapshot::SnapshotError;
 use briquette_engine::text::{Guide, GuideError, GuideOptions, Part, Sampler, SamplerError};
 use briquette_engine::{EngineError, Session};
 
+use crate::draft;
 use crate::reasoning::{PartStream, part_after};
 use crate::text::TextModel;
 
@@ -47,6 +50,9 @@ pub struct Answer {
     pub prefill: Duration,
     /// Time for the tokens.
     pub decode: Duration,
+    /// Times that the weights were read for them: fewer than tokens where
+    /// guesses came true.
+    pub passes: usize,
 }
 
 /// Why generation failed.
@@ -75,6 +81,9 @@ pub struct Limits<'a> {
     pub thinking: Option<u32>,
     /// Whether the answer must be one thought and one answer, in their tags.
     pub guarantee: bool,
+    /// Tokens that may be guessed ahead from the text so far; any number gives
+    /// the same answer.
+    pub draft: usize,
     /// Whether the person wants to stop.
     pub interrupted: &'a dyn Fn() -> bool,
 }
@@ -85,6 +94,8 @@ pub struct Conversation<'s, 'a, T> {
     session: &'s mut Session<'a, T>,
     cached: Vec<u32>,
     order: Vec<u32>,
+    /// The logits of one token.
+    row: Vec<f32>,
 }
 
 impl<'s, 'a, T: Team + Clone + Send> Conversation<'s, 'a, T> {
@@ -96,7 +107,32 @@ impl<'s, 'a, T: Team + Clone + Send> Conversation<'s, 'a, T> {
             session,
             cached: Vec::new(),
             order: vec![0; vocab],
+            row: vec![0.0; vocab],
         }
+    }
+
+    /// Takes in what a snapshot holds; returns how many tokens that are.
+    ///
+    /// # Errors
+    /// If the snapshot is damaged or belongs elsewhere.
+    pub fn restore(&mut self, snapshot: &[u8]) -> Result<usize, SnapshotError> {
+        let tokens = self.session.restore(snapshot)?;
+        self.cached = tokens.iter().collect();
+        Ok(self.cached.len())
+    }
+
+    /// A snapshot of the first `tokens` tokens of the conversation.
+    ///
+    /// # Errors
+    /// If it has fewer.
+    pub fn snapshot(&self, tokens: usize) -> Result<Vec<u8>, SnapshotError> {
+        let tokens = self.cached.get(..tokens).unwrap_or(&self.cached);
+        let mut bytes = Vec::with_capacity(self.session.snapshot_len(tokens.len()) as usize);
+        self.session.save(tokens, |piece| {
+            bytes.extend_from_slice(piece);
+            Ok::<(), SnapshotError>(())
+        })?;
+        Ok(bytes)
     }
 
     /// Answers `prompt`, the whole conversation so far: what the cache already
@@ -118,12 +154,17 @@ impl<'s, 'a, T: Team + Clone + Send> Conversation<'s, 'a, T> {
         let part = part_after(text.tokenizer(), prompt);
         let mut guide = self.guide(prompt, text, part, limits)?;
         let shared = self.keep_shared(prompt);
-        let mut token = self.take_in(&prompt[shared..], sampler, limits, guide.as_mut())?;
+        let first = self.take_in(&prompt[shared..], sampler, limits, guide.as_mut())?;
         let prefill = start.elapsed();
         let start = Instant::now();
         let mut stream = PartStream::new(*text.tokenizer(), part);
         let mut tokens = Vec::new();
+        let mut sampled = VecDeque::from([first]);
+        let mut passes = 0;
         let stop = loop {
+            let Some(token) = sampled.pop_front() else {
+                break Stop::Length;
+            };
             if text.is_stop(token) {
                 break Stop::EndOfText;
             }
@@ -135,13 +176,30 @@ impl<'s, 'a, T: Team + Clone + Send> Conversation<'s, 'a, T> {
             }
             tokens.push(token);
             stream.push(token, &mut emit);
+            if !sampled.is_empty() {
+                continue;
+            }
             if guide.as_ref().is_some_and(Guide::is_done) {
                 break Stop::EndOfText;
             }
             if self.session.position() == self.session.context() {
                 break Stop::ContextFull;
             }
-            token = self.take_in(&[token], sampler, limits, guide.as_mut())?;
+            let draft = self.draft(token, limits.draft.min(limits.tokens - tokens.len()));
+            passes += 1;
+            if draft.is_empty() {
+                sampled.push_back(self.take_in(&[token], sampler, limits, guide.as_mut())?);
+            } else {
+                let may_follow = |token| !text.is_stop(token);
+                self.try_draft(
+                    &draft,
+                    sampler,
+                    limits,
+                    guide.as_mut(),
+                    may_follow,
+                    &mut sampled,
+                )?;
+            }
         };
         stream.finish(&mut emit);
         Ok(Answer {
@@ -150,6 +208,7 @@ impl<'s, 'a, T: Team + Clone + Send> Conversation<'s, 'a, T> {
             prompt_tokens: prompt.len() - shared,
             prefill,
             decode: start.elapsed(),
+            passes,
         })
     }
 
@@ -186,6 +245,57 @@ impl<'s, 'a, T: Team + Clone + Send> Conversation<'s, 'a, T> {
         shared
     }
 
+    /// `token`, and what may follow it: at most `limit` guesses that fit the
+    /// cache. Empty if there is nothing to guess.
+    fn draft(&mut self, token: u32, limit: usize) -> Vec<u32> {
+        let room = self.session.context() - self.session.position();
+        self.cached.push(token);
+        let guesses = draft::guess(&self.cached, limit.min(room - 1));
+        let tried = [&[token], guesses].concat();
+        self.cached.pop();
+        if tried.len() == 1 { Vec::new() } else { tried }
+    }
+
+    /// Computes `tried` in one batch and samples after each of its tokens, as
+    /// long as the next one is what was sampled.
+    fn try_draft(
+        &mut self,
+        tried: &[u32],
+        sampler: &mut Sampler,
+        limits: &Limits<'_>,
+        mut guide: Option<&mut Guide<'_>>,
+        may_follow: impl Fn(u32) -> bool,
+        sampled: &mut VecDeque<u32>,
+    ) -> Result<(), GenerateError> {
+        let Self {
+            session,
+            cached,
+            order,
+            row,
+        } = self;
+        let mut broken = None;
+        let mut holds = true;
+        session.score(tried, row, |i, logits| {
+            if !holds {
+                return;
+            }
+            cached.push(tried[i]);
+            match sample(logits, sampler, order, cached, limits, guide.as_deref_mut()) {
+                Ok(token) => {
+                    sampled.push_back(token);
+                    let done = guide.as_deref().is_some_and(Guide::is_done);
+                    holds = tried.get(i + 1) == Some(&token) && may_follow(token) && !done;
+                }
+                Err(error) => {
+                    holds = false;
+                    broken = Some(error);
+                }
+            }
+        })?;
+        session.truncate(cached.len());
+        broken.map_or(Ok(()), |error| Err(error.into()))
+    }
+
     /// Computes `tokens` and samples the one that follows.
     fn take_in(
         &mut self,
@@ -196,14 +306,27 @@ impl<'s, 'a, T: Team + Clone + Send> Conversation<'s, 'a, T> {
     ) -> Result<u32, GenerateError> {
         let logits = self.session.prefill(tokens)?;
         self.cached.extend_from_slice(tokens);
-        if let Some(guide) = &guide {
-            guide.constrain(logits);
-        }
-        let recent = self.cached.len().saturating_sub(limits.repeat_last);
-        let token = sampler.sample(logits, &mut self.order, &self.cached[recent..])?;
-        if let Some(guide) = guide {
-            guide.take(token);
-        }
-        Ok(token)
+        let (order, cached) = (&mut self.order, &self.cached);
+        Ok(sample(logits, sampler, order, cached, limits, guide)?)
     }
+}
+
+/// Samples the token that follows `cached`.
+fn sample(
+    logits: &mut [f32],
+    sampler: &mut Sampler,
+    order: &mut [u32],
+    cached: &[u32],
+    limits: &Limits<'_>,
+    guide: Option<&mut Guide<'_>>,
+) -> Result<u32, SamplerError> {
+    if let Some(guide) = &guide {
+        guide.constrain(logits);
+    }
+    let recent = cached.len().saturating_sub(limits.repeat_last);
+    let token = sampler.sample(logits, order, &cached[recent..])?;
+    if let Some(guide) = guide {
+        guide.take(token);
+    }
+    Ok(token)
 }

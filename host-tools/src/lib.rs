@@ -6,6 +6,7 @@ pub mod checkpoint;
 pub mod cli;
 mod commands;
 pub mod device;
+mod draft;
 pub mod files;
 pub mod firmware;
 pub mod generate;

@@ -107,6 +107,12 @@ impl<'a> Blob<'a> {
         self.left_out > 0
     }
 
+    /// SHA-256 of header, manifest and the payload's digest, as the trailer has
+    /// it: what tells this briquette from every other.
+    pub fn digest(&self) -> [u8; 32] {
+        self.file.last_chunk().copied().unwrap_or_default()
+    }
+
     /// All weights and the tokenizer's section.
     pub const fn payload(&self) -> &'a [u8] {
         self.payload

@@ -3,7 +3,7 @@
 use crate::EngineError;
 use crate::blob::{Blob, ModelConfig, Role};
 use crate::kernels::{Isa, norm, rope};
-use crate::kv::{Cache, RowLayout};
+use crate::kv::{Cache, KvFormat, RowLayout};
 use crate::model::router::Choice;
 use crate::quant::Matrix;
 use crate::storage::BlockStorage;
@@ -65,6 +65,7 @@ pub struct Decoder<'a, T> {
     /// Digest of the last call's expert choices.
     pub(super) routing: u64,
     model: ModelTensors<'a>,
+    kv: KvFormat,
     arena_used: u64,
 }
 
@@ -140,6 +141,7 @@ impl<'a, T: Team> Decoder<'a, T> {
             experts,
             traffic: Traffic::default(),
             routing: 0,
+            kv: plan.options.kv,
             arena_used: arena.used(),
         })
     }
@@ -152,6 +154,21 @@ impl<'a, T: Team> Decoder<'a, T> {
     /// Tokens that the cache holds.
     pub const fn context(&self) -> usize {
         self.buffers.cache.context()
+    }
+
+    /// The cache's memory.
+    pub(crate) const fn cache(&self) -> &Cache<'a> {
+        &self.buffers.cache
+    }
+
+    /// As [`Self::cache`], to be filled.
+    pub(crate) const fn cache_mut(&mut self) -> &mut Cache<'a> {
+        &mut self.buffers.cache
+    }
+
+    /// Number format of the cache.
+    pub(crate) const fn kv_format(&self) -> KvFormat {
+        self.kv
     }
 
     /// Tokens that one call takes at most.

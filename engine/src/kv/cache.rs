@@ -42,6 +42,14 @@ impl<'a> Cache<'a> {
             .unwrap_or_default()
     }
 
+    /// As [`Self::rows`], to be filled.
+    pub fn rows_mut(&mut self, layer: usize, count: usize) -> &mut [u8] {
+        let start = layer * self.context * self.layout.row_bytes;
+        self.bytes
+            .get_mut(start..start + count.min(self.context) * self.layout.row_bytes)
+            .unwrap_or_default()
+    }
+
     /// The row of the token at `position`; empty past the end.
     pub fn row_mut(&mut self, layer: usize, position: usize) -> &mut [u8] {
         let row_bytes = self.layout.row_bytes;

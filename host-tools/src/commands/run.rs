@@ -1,7 +1,7 @@
 //! `briquette run`: let a model answer.
 
 use std::io::{self, BufRead, IsTerminal, Read, Write};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anstyle::AnsiColor;
 use briquette_engine::Session;
@@ -12,6 +12,7 @@ use serde_json::json;
 
 use super::{CommandError, Execution};
 use crate::chat::Message;
+use crate::files;
 use crate::generate::{Answer, Conversation, Limits, Stop};
 use crate::loaded::{Arena, BriqFile};
 use crate::screen::{Screen, Written};
@@ -25,6 +26,7 @@ use crate::text::TextModel;
   briquette run model.briq -p \"Once upon a time\" --raw -n 64 --temp 0.8 --seed 7
   echo \"What is 2 + 2?\" | briquette run model.briq --json
   briquette run model.briq -p \"How many r in strawberry?\" --think-budget 200
+  briquette run model.briq --system \"You are terse.\" --prompt-cache terse.cache -p \"Why?\"
   briquette run model.briq            (a chat; an empty line or Ctrl-D ends it)
 
 What stands between <think> and </think> goes to stderr, the answer to stdout.
@@ -68,6 +70,14 @@ pub(crate) struct Args {
     /// Make sure of one thought and one answer: <think>…</think><answer>…</answer>
     #[arg(long)]
     guarantee: bool,
+    /// Keep the first prompt's cache in FILE: made if missing, else read, so that
+    /// what a later prompt has in common with it need not be computed
+    #[arg(long, value_name = "FILE")]
+    prompt_cache: Option<PathBuf>,
+    /// Tokens to guess ahead from the text so far; changes the speed, never the
+    /// answer: more where a text repeats itself, 0 for none
+    #[arg(long, default_value_t = 4, value_name = "N")]
+    draft: usize,
     /// Seed of the generator [default: from the clock if --temp is not 0]
     #[arg(long, value_name = "S")]
     seed: Option<u64>,
@@ -95,6 +105,8 @@ impl Args {
             repeat_last: 64,
             think_budget: None,
             guarantee: false,
+            prompt_cache: None,
+            draft: 0,
             seed: None,
             json: false,
             execution: Execution::default(),
@@ -120,6 +132,8 @@ pub(crate) fn run(args: &Args) -> Result<(), CommandError> {
     let packed = PlanOptions::packed(blob.manifest());
     let options = PlanOptions {
         context: args.execution.context.unwrap_or(packed.context),
+        // Every token of a draft that is tried has logits of its own.
+        logits: (args.draft as u32).saturating_add(1).min(packed.batch),
         ..packed
     };
     let plan = Plan::new(blob.manifest(), options)?;
@@ -135,6 +149,7 @@ pub(crate) fn run(args: &Args) -> Result<(), CommandError> {
         sampler: Sampler::new(options),
         seed: options.seed,
     };
+    talk.read_prompt_cache()?;
     if !args.raw && !text.has_chat_template() {
         tracing::warn!("the model has no chat template: the prompt is continued as it stands");
     }
@@ -159,6 +174,36 @@ struct Talk<'s, 'a> {
 }
 
 impl Talk<'_, '_> {
+    /// Takes in what an earlier run has left.
+    fn read_prompt_cache(&mut self) -> Result<(), CommandError> {
+        let Some(path) = &self.args.prompt_cache else {
+            return Ok(());
+        };
+        match std::fs::read(path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+            Err(error) => Err(file_error(path, error)),
+            Ok(bytes) => match self.conversation.restore(&bytes) {
+                Ok(_) => Ok(()),
+                Err(error) => Err(CommandError::Content {
+                    path: path.clone(),
+                    what: format!("{error}; name another file, or remove it to make it anew"),
+                }),
+            },
+        }
+    }
+
+    /// Leaves the cache of `prompt` to later runs, unless an earlier one has.
+    fn write_prompt_cache(&self, prompt: &[u32]) -> Result<(), CommandError> {
+        match &self.args.prompt_cache {
+            Some(path) if !path.exists() => {
+                let snapshot = self.conversation.snapshot(prompt.len());
+                let bytes = snapshot.map_err(|error| CommandError::Refused(error.to_string()))?;
+                files::write_whole(path, &bytes).map_err(|error| file_error(path, error))
+            }
+            _ => Ok(()),
+        }
+    }
+
     /// Answers one prompt.
     fn once(&mut self, prompt: &str) -> Result<(), CommandError> {
         let tokens = if self.args.raw {
@@ -225,6 +270,7 @@ impl Talk<'_, '_> {
             repeat_last: self.args.repeat_last,
             thinking: self.args.think_budget,
             guarantee: self.args.guarantee,
+            draft: self.args.draft,
             interrupted: &terminal::interrupted,
         };
         let mut screen = Screen::new();
@@ -240,6 +286,7 @@ impl Talk<'_, '_> {
                 }
             },
         )?;
+        self.write_prompt_cache(tokens)?;
         match failed {
             Some(error) => Err(error.into()),
             None => Ok((answer, written)),
@@ -256,9 +303,17 @@ impl Talk<'_, '_> {
             "prompt_tokens": answer.prompt_tokens,
             "prefill_seconds": answer.prefill.as_secs_f64(),
             "decode_seconds": answer.decode.as_secs_f64(),
+            "decode_passes": answer.passes,
         });
         writeln!(io::stdout(), "{report}")?;
         Ok(())
+    }
+}
+
+fn file_error(path: &Path, source: io::Error) -> CommandError {
+    CommandError::File {
+        path: path.to_owned(),
+        source,
     }
 }
 

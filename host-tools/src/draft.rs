@@ -1,0 +1,62 @@
+//! Guessing tokens ahead from the text so far.
+//!
+//! What was said once is often said again: code under edit, names, quotations.
+//! So the last few tokens are looked up in all that came before, and what
+//! followed them there is tried, all of it in one batch (prompt lookup
+//! decoding; speculative decoding after Leviathan et al. 2022, with the text
+//! itself as the draft model). Only tokens that would have been sampled anyway
+//! are kept, so the answer stays the same.
+
+/// Tokens that must recur before a guess is made.
+const SHORTEST: usize = 3;
+/// Tokens that are looked up at most: longer matches make better guesses.
+const LONGEST: usize = 8;
+
+/// What followed the latest earlier occurrence of the longest recurring end of
+/// `history`: at most `limit` tokens, none if nothing recurs.
+pub(crate) fn guess(history: &[u32], limit: usize) -> &[u32] {
+    let mut best = (SHORTEST - 1, history.len());
+    for end in (1..history.len()).rev() {
+        let (earlier, latest) = (history[..end].iter().rev(), history.iter().rev());
+        let same = earlier.zip(latest).take_while(|(a, b)| a == b).count();
+        if same > best.0 {
+            best = (same, end);
+        }
+        if same >= LONGEST {
+            break;
+        }
+    }
+    let follows = &history[best.1..];
+    &follows[..follows.len().min(limit)]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_followed_the_longest_match_is_guessed() {
+        assert_eq!(guess(&[1, 2, 3, 4, 5, 9, 1, 2, 3], 2), [4, 5]);
+        // The match of four wins over the later match of three.
+        assert_eq!(
+            guess(&[0, 1, 2, 3, 7, 7, 5, 1, 2, 3, 8, 0, 1, 2, 3], 1),
+            [7]
+        );
+        // Of equal matches the later one.
+        assert_eq!(guess(&[1, 2, 3, 7, 1, 2, 3, 8, 1, 2, 3], 1), [8]);
+    }
+
+    #[test]
+    fn a_match_may_overlap_its_own_end() {
+        assert_eq!(guess(&[5, 5, 5, 5], 4), [5]);
+        assert_eq!(guess(&[1, 2, 1, 2, 1, 2, 1], 9), [2, 1]);
+    }
+
+    #[test]
+    fn nothing_is_guessed_where_nothing_recurs() {
+        assert!(guess(&[], 4).is_empty());
+        assert!(guess(&[1, 2, 3], 4).is_empty());
+        assert!(guess(&[1, 2, 9, 1, 2], 4).is_empty());
+        assert!(guess(&[1, 2, 3, 4, 1, 2, 3], 0).is_empty());
+    }
+}
