@@ -114,9 +114,9 @@ fn write_page(out: &mut impl Write, info: &DeviceInfo, statistics: &Statistics) 
                 work.tokens as f64 / seconds
             )?;
         }
-        if work.tokens > 0 {
-            let touched = work.weight_bytes + work.kv_bytes;
-            write!(out, ", {} touched a token", bytes(touched / work.tokens))?;
+        let touched = work.weight_bytes + work.kv_bytes;
+        if let Some(touched) = touched.checked_div(work.tokens) {
+            write!(out, ", {} touched a token", bytes(touched))?;
         }
         let fetched = work.expert_hits + work.expert_misses;
         if fetched > 0 {
