@@ -92,7 +92,8 @@ fn copy_of(name: &str) -> (TempDir, PathBuf) {
 #[test]
 fn help_shows_examples() {
     let verbs = [
-        "demo", "pack", "inspect", "verify", "run", "tokenize", "logits", "eval", "bench", "train",
+        "demo", "pack", "inspect", "verify", "run", "tokenize", "logits", "eval", "bench", "flash",
+        "device", "train",
     ];
     let help = succeed(&["--help"]);
     for verb in verbs {

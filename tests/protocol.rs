@@ -1,18 +1,25 @@
 //! Whatever arrives on its line, a device neither hangs nor falls over, and
-//! answers afterwards as before.
+//! answers afterwards as before; nor does a host.
+
+#![cfg(unix)]
 
 use std::cell::RefCell;
 use std::collections::VecDeque;
 use std::convert::Infallible;
+use std::io::Write as _;
+use std::os::unix::net::UnixStream;
 use std::rc::Rc;
+use std::time::{Duration, Instant};
 
+use briquette::device::{Client, Patience};
 use briquette::loaded::Arena;
 use briquette::pack::WeightFormat;
 use briquette_device::{Board, Device};
 use briquette_engine::cpu::{Plan, PlanOptions};
 use briquette_engine::kv::KvFormat;
 use briquette_protocol::{
-    FrameError, Frames, MAX_FRAME, Prompt, Refusal, Request, Response, encode,
+    FrameError, Frames, Hello, MAX_FRAME, Memory, Part, Prompt, Refusal, Request, Response,
+    StopReason, VERSION, encode,
 };
 use briquette_tests::{Packed, repository};
 use embedded_io::{ErrorType, Read, ReadReady, Write};
@@ -275,6 +282,68 @@ fn a_hundred_thousand_hurt_requests_leave_a_device_as_it_was() {
             before
         );
     });
+}
+
+/// A device's side of a talk, hurt on the way: the host ends it in good time,
+/// with an answer or an error.
+#[test]
+fn a_host_never_hangs_on_a_noisy_line() {
+    let mut noise = Noise {
+        rng: Xoshiro256PlusPlus::seed_from_u64(3),
+        rounds: 0,
+    };
+    let patience = Patience {
+        hello: Duration::from_millis(200),
+        work: Duration::from_millis(200),
+    };
+    let (mut connected, mut answered) = (0, 0);
+    for _ in 0..120 {
+        let mut talk = said_by_a_device();
+        if noise.below(3) > 0 {
+            for _ in 0..=noise.below(3) {
+                noise.hurt(&mut talk);
+            }
+        }
+        let (host, mut device) = UnixStream::pair().unwrap();
+        device.write_all(&talk).unwrap();
+        let start = Instant::now();
+        let line = briquette::device::Line::from_unix(host, "test".into()).unwrap();
+        if let Ok(mut client) = Client::connect(line, patience) {
+            connected += 1;
+            device.write_all(&talk).unwrap();
+            let Request::Prompt(prompt) = prompt("hello", 4) else {
+                unreachable!();
+            };
+            let stop = client.answer(&prompt, &|| false, |_, _| {});
+            answered += usize::from(matches!(stop, Ok(StopReason::Length)));
+        }
+        assert!(start.elapsed() < Duration::from_secs(10));
+    }
+    println!("120 noisy lines: {connected} connections, {answered} answers");
+    assert!(connected > 30 && (30..120).contains(&answered));
+}
+
+/// A Hello and an answer.
+fn said_by_a_device() -> Vec<u8> {
+    let hello = Hello {
+        protocol: VERSION,
+        firmware: "test 1.0",
+        model: "none",
+        digest: [1; 8],
+        target: "host",
+        memory: Memory::default(),
+    };
+    let text = Response::Text {
+        part: Part::Answer,
+        bytes: "naïve".as_bytes(),
+    };
+    let done = Response::Done(StopReason::Length);
+    let mut buffer = [0; MAX_FRAME];
+    let mut bytes = Vec::new();
+    for response in [Response::Hello(hello), text.clone(), text, done] {
+        bytes.extend_from_slice(encode(&response, &mut buffer).unwrap());
+    }
+    bytes
 }
 
 #[test]
