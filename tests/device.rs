@@ -15,7 +15,7 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use briquette::loaded::{Arena, BriqFile};
-use briquette_device::{Board, Device};
+use briquette_device::{Board, Device, Stack};
 use briquette_engine::cpu::{Plan, PlanOptions};
 use briquette_protocol::{
     Frames, Hello, MAX_FRAME, Memory, Part, Request, Response, Statistics, StopReason, VERSION,
@@ -209,6 +209,7 @@ fn serve(model: &str, input: impl Read + Send + 'static, output: impl Write) {
             START.get_or_init(Instant::now).elapsed().as_nanos() as u64
         },
         ticks_per_second: 1_000_000_000,
+        stack: || Stack { peak: 0, bytes: 0 },
     };
     let line = Line::new(input, output);
     let mut device = Device::new(blob.bytes(), arena.bytes_mut(), line, board).unwrap();

@@ -1,8 +1,9 @@
 //! The same briquette on microcontrollers, in QEMU: the bits of the host.
 
-use std::io::{Read, Write};
+use std::io::{BufRead, BufReader, Read, Write};
+use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
-use std::process::{Child, ChildStdin, Command, Stdio};
+use std::process::{Child, ChildStdout, Command, Stdio};
 use std::sync::mpsc::{Receiver, channel};
 use std::time::Duration;
 
@@ -34,43 +35,54 @@ fn build(board: &str, model: &Path) -> PathBuf {
 /// A board in QEMU, at the other end of its serial line.
 struct Board {
     qemu: Child,
-    input: ChildStdin,
+    line: UnixStream,
     output: Receiver<Vec<u8>>,
     waiting: Vec<u8>,
+    log: Receiver<String>,
 }
 
 impl Board {
     fn start(board: &str, program: &Path) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let socket = folder.path().join("line");
+        let listener = UnixListener::bind(&socket).unwrap();
         let mut qemu = Command::new("qemu-system-arm")
             .args(["-machine", board, "-display", "none", "-monitor", "none"])
-            .args([
-                "-serial",
-                "stdio",
-                "-semihosting-config",
-                "enable=on,target=native",
-            ])
+            .args(["-semihosting-config", "enable=on,target=native"])
+            .arg("-chardev")
+            .arg(format!("socket,id=line,path={}", socket.display()))
+            .args(["-serial", "chardev:line"])
             .arg("-kernel")
             .arg(program)
-            .stdin(Stdio::piped())
+            .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .spawn()
             .expect("install QEMU with: sudo apt-get install qemu-system-arm");
-        let mut stdout = qemu.stdout.take().unwrap();
+        let (line, _) = listener.accept().unwrap();
+        let log = read_log(qemu.stdout.take().unwrap(), program);
         let (sender, output) = channel();
+        let mut bytes = line.try_clone().unwrap();
         std::thread::spawn(move || {
             let mut buffer = [0; 4096];
-            while let Ok(count @ 1..) = stdout.read(&mut buffer) {
+            while let Ok(count @ 1..) = bytes.read(&mut buffer) {
                 if sender.send(buffer[..count].to_vec()).is_err() {
                     return;
                 }
             }
         });
         Self {
-            input: qemu.stdin.take().unwrap(),
+            line,
             qemu,
             output,
             waiting: Vec::new(),
+            log,
         }
+    }
+
+    /// The next line of its log.
+    fn log_line(&mut self) -> String {
+        let line = self.log.recv_timeout(Duration::from_secs(60));
+        line.expect("the board logs nothing")
     }
 
     fn send(&mut self, request: &Request<'_>) {
@@ -79,8 +91,7 @@ impl Board {
     }
 
     fn send_bytes(&mut self, bytes: &[u8]) {
-        self.input.write_all(bytes).unwrap();
-        self.input.flush().unwrap();
+        self.line.write_all(bytes).unwrap();
     }
 
     /// The next response, handed to `look`.
@@ -166,6 +177,29 @@ impl Drop for Board {
     }
 }
 
+/// The lines that a program logs to QEMU's standard output.
+fn read_log(frames: ChildStdout, program: &Path) -> Receiver<String> {
+    let mut reader = Command::new("bash")
+        .arg(repository().join("firmware/log"))
+        .arg(program)
+        .env_remove("CARGO_TARGET_DIR")
+        .env_remove("RUSTFLAGS")
+        .stdin(frames)
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let lines = BufReader::new(reader.stdout.take().unwrap()).lines();
+    let (sender, log) = channel();
+    std::thread::spawn(move || {
+        for line in lines.map_while(Result::ok) {
+            // Whoever does not listen any more has heard enough.
+            let _ = sender.send(line);
+        }
+        let _ = reader.wait();
+    });
+    log
+}
+
 /// CRC-32 of each row of logits.
 fn digests(logits: &[f32], rows: usize) -> Vec<u32> {
     let crc = crc::Crc::<u32>::new(&crc::CRC_32_ISO_HDLC);
@@ -196,6 +230,7 @@ fn microcontrollers_say_bit_for_bit_what_the_host_says() {
                     .any(|window| window == allocator)
             );
             let mut device = Board::start(board, &program);
+            check_boot_log(&mut device, board, &packed);
             check_hello(&mut device, &packed);
             let mut rng = Xoshiro256PlusPlus::seed_from_u64(5);
             for _ in 0..2 {
@@ -217,6 +252,7 @@ fn microcontrollers_say_bit_for_bit_what_the_host_says() {
                 assert_eq!(answer, " oven");
                 survive_garbage(&mut device);
             }
+            check_stack(&mut device, &format!("{name} on {board}"));
         }
     }
 }
@@ -244,6 +280,23 @@ fn check_statistics(device: &mut Board, packed: &Packed) {
     });
 }
 
+/// What it says about itself when it starts.
+fn check_boot_log(device: &mut Board, board: &str, packed: &Packed) {
+    let line = device.log_line();
+    println!("{line}");
+    let blob = packed.file.blob().unwrap();
+    let manifest = blob.manifest();
+    let memory = &manifest.memory;
+    let start = format!(
+        "info  {board} {} serves {}: context {}, arena {} bytes, stack ",
+        env!("CARGO_PKG_VERSION"),
+        manifest.provenance.name,
+        memory.context,
+        memory.scratch_bytes + memory.kv_bytes,
+    );
+    assert!(line.starts_with(&start), "{line}, not {start}");
+}
+
 fn check_hello(device: &mut Board, packed: &Packed) {
     device.send(&Request::Hello);
     let blob = packed.file.blob().unwrap();
@@ -261,6 +314,19 @@ fn check_hello(device: &mut Board, packed: &Packed) {
         assert_eq!(hello.memory.arena_bytes, planned);
         assert_eq!(hello.memory.flash_bytes, blob.bytes().len() as u64);
         assert_eq!(hello.digest, manifest.provenance.source_sha256[..8]);
+    });
+}
+
+/// The painted stack was touched, but not to its end.
+fn check_stack(device: &mut Board, what: &str) {
+    device.send(&Request::Statistics);
+    device.receive(|response| {
+        let Response::Statistics(statistics) = response else {
+            panic!("{response:?}");
+        };
+        let (peak, reserved) = (statistics.stack_peak, statistics.stack_bytes);
+        println!("{what}: stack peak {peak} of {reserved} bytes");
+        assert!(0 < peak && peak < reserved, "{what}: {peak} of {reserved}");
     });
 }
 
@@ -285,6 +351,11 @@ fn survive_garbage(device: &mut Board) {
     }
     device.send_bytes(&[0]);
     drain(device);
+    let refusals = device
+        .log
+        .try_iter()
+        .filter(|line| line.starts_with("warn  refused: "));
+    assert!(refusals.count() > 100, "what was refused is logged");
     assert_eq!(device.ask("fan 9 max 8 alarms ?").1, " fan");
 }
 

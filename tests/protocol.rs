@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 use briquette::device::{Client, Patience};
 use briquette::loaded::Arena;
 use briquette::pack::WeightFormat;
-use briquette_device::{Board, Device};
+use briquette_device::{Board, Device, Stack};
 use briquette_engine::cpu::{Plan, PlanOptions};
 use briquette_engine::kv::KvFormat;
 use briquette_protocol::{
@@ -34,6 +34,7 @@ const BOARD: Board = Board {
     target: "host",
     ticks: || 0,
     ticks_per_second: 0,
+    stack: || Stack { peak: 0, bytes: 0 },
 };
 
 /// The host's end of a line in memory.

@@ -8,6 +8,7 @@
 
 mod answer;
 mod bench;
+mod log;
 mod meter;
 mod prompt;
 mod score;
@@ -35,6 +36,17 @@ pub struct Board {
     pub ticks: fn() -> u64,
     /// Ticks in a second; 0 without a clock.
     pub ticks_per_second: u32,
+    /// Measures the stack.
+    pub stack: fn() -> Stack,
+}
+
+/// The use of a stack.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Stack {
+    /// Bytes used at most since the start.
+    pub peak: u32,
+    /// Bytes reserved.
+    pub bytes: u32,
 }
 
 /// A model at the end of a line.
@@ -45,17 +57,6 @@ pub struct Device<'a, L> {
     board: Board,
     memory: Memory,
     spent: Spent,
-}
-
-/// The bytes of arena that a briquette needs as it was packed: what a build
-/// script makes the static arena's size from.
-///
-/// # Errors
-/// If the file is not a usable briquette.
-pub fn arena_bytes(file: &[u8]) -> Result<u64, EngineError> {
-    let blob = Blob::open(file)?;
-    let options = PlanOptions::packed(blob.manifest());
-    Ok(Plan::new(blob.manifest(), options)?.arena_bytes())
 }
 
 /// Why an answer ended, or why there is none.
@@ -97,6 +98,14 @@ impl<'a, L: Read + ReadReady + Write> Device<'a, L> {
     /// # Errors
     /// What the line failed with.
     pub fn serve(&mut self) -> Result<(), L::Error> {
+        log::info!(
+            "{=str} serves {=str}: context {=u32}, arena {=u64} bytes, stack {=u32} bytes",
+            self.board.firmware,
+            self.session.blob().manifest().provenance.name,
+            self.memory.context,
+            self.memory.arena_bytes,
+            (self.board.stack)().bytes,
+        );
         let mut frames = Frames::new();
         loop {
             let mut byte = [0];
@@ -115,15 +124,18 @@ impl<'a, L: Read + ReadReady + Write> Device<'a, L> {
                 // Nothing is being answered.
                 Ok(Request::Stop) => {}
                 Ok(Request::Prompt(prompt)) => {
+                    log::info!("a prompt of {=usize} bytes", prompt.text.len());
                     let task = self.task(&prompt);
                     let outcome = self.answer(task, &mut frames)?;
                     self.end(outcome)?;
                 }
                 Ok(Request::Bench { prompt, tokens }) => {
+                    log::info!("a benchmark of {=u32} and {=u32} tokens", prompt, tokens);
                     let outcome = self.bench(prompt, tokens, &mut frames)?;
                     self.end(outcome)?;
                 }
                 Ok(Request::Score { ids, greedy }) => {
+                    log::info!("{=usize} tokens to score", ids.len());
                     let outcome = self.score(&ids, greedy, &mut frames)?;
                     self.end(outcome)?;
                 }
@@ -149,11 +161,14 @@ impl<'a, L: Read + ReadReady + Write> Device<'a, L> {
     }
 
     fn statistics(&mut self) -> Result<(), L::Error> {
+        let stack = (self.board.stack)();
         self.send(&Response::Statistics(Statistics {
             prefill: self.spent.prefill,
             decode: self.spent.decode,
             ticks_per_second: self.board.ticks_per_second,
             arena_used: self.session.arena_used(),
+            stack_peak: stack.peak,
+            stack_bytes: stack.bytes,
         }))
     }
 
@@ -203,6 +218,9 @@ fn cut(name: &str) -> &str {
 /// Writes a response to the line.
 fn send<L: Write>(line: &mut L, response: &Response<'_>) -> Result<(), L::Error> {
     let mut buffer = [0; MAX_FRAME];
+    if let Response::Refused(reason) = response {
+        log::warning!("refused: {}", reason);
+    }
     // All responses are shorter than a frame: texts are sent in pieces.
     if let Ok(frame) = encode(response, &mut buffer) {
         line.write_all(frame)?;

@@ -163,6 +163,10 @@ pub struct Statistics {
     pub ticks_per_second: u32,
     /// Bytes of the arena in use: the high-water mark.
     pub arena_used: u64,
+    /// Bytes of the stack used at most since the start.
+    pub stack_peak: u32,
+    /// Bytes reserved for the stack.
+    pub stack_bytes: u32,
 }
 
 /// What some tokens have cost.

@@ -10,12 +10,19 @@ use crate::target::Firmware;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Checkout(PathBuf);
 
-/// A board's program, with the briquette in it: an ELF file.
+/// A board's program, with the briquette in it.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Program(pub PathBuf);
+pub struct Program {
+    /// The ELF file.
+    pub elf: PathBuf,
+    /// The script that reads what it logs.
+    pub log_reader: PathBuf,
+}
 
 /// The script that builds a program, in a checkout.
 const SCRIPT: &str = "firmware/build";
+/// The script that reads a program's logs.
+const LOG_READER: &str = "firmware/log";
 
 impl Checkout {
     /// The checkout in `given`; without it the one around the current folder,
@@ -65,6 +72,9 @@ impl Checkout {
             });
         }
         let path = String::from_utf8_lossy(&output.stdout);
-        Ok(Program(path.trim().into()))
+        Ok(Program {
+            elf: path.trim().into(),
+            log_reader: self.0.join(LOG_READER),
+        })
     }
 }

@@ -85,7 +85,7 @@ impl Emulator {
             .args(["-chardev", chardev, "-serial", "chardev:line"])
             .args(["-semihosting-config", "enable=on,target=native"])
             .arg("-kernel")
-            .arg(&program.0)
+            .arg(&program.elf)
             .stdin(Stdio::null())
             .stdout(Stdio::piped());
         // Ctrl-C is for us: it stops an answer, not the board.
@@ -94,14 +94,21 @@ impl Emulator {
         let mut qemu = command
             .spawn()
             .map_err(|error| FirmwareError::start(TOOL, INSTALL, error))?;
-        let stdout = qemu.stdout.take();
+        let frames = qemu.stdout.take();
         let qemu = Arc::new(Mutex::new(qemu));
         let doomed = Arc::clone(&qemu);
         terminal::at_exit(move || end(&doomed));
-        Ok(Self {
-            qemu,
-            logs: stdout.map(|stdout| std::thread::spawn(|| forward(stdout, logs))),
-        })
+        let mut board = Self { qemu, logs: None };
+        if let Some(frames) = frames {
+            let mut reader = read_logs(program, frames)?;
+            board.logs = Some(std::thread::spawn(move || {
+                if let Some(lines) = reader.stdout.take() {
+                    forward(lines, logs);
+                }
+                let _ = reader.wait();
+            }));
+        }
+        Ok(board)
     }
 
     /// The connection that QEMU opens.
@@ -170,10 +177,24 @@ fn end(qemu: &Mutex<Child>) {
     let _ = qemu.wait();
 }
 
+/// Starts what turns the frames of a board's logs into lines.
+fn read_logs(program: &Program, frames: ChildStdout) -> Result<Child, FirmwareError> {
+    Command::new("bash")
+        .arg(&program.log_reader)
+        .arg(&program.elf)
+        // As when the program was built.
+        .env_remove("CARGO_TARGET_DIR")
+        .env_remove("RUSTFLAGS")
+        .stdin(frames)
+        .stdout(Stdio::piped())
+        .spawn()
+        .map_err(|error| FirmwareError::start("bash", "your system's packages", error))
+}
+
 /// Hands on what a board logs until it ends.
-fn forward(mut stdout: ChildStdout, mut logs: impl FnMut(&[u8])) {
+fn forward(mut lines: ChildStdout, mut logs: impl FnMut(&[u8])) {
     let mut buffer = [0; 4096];
-    while let Ok(count @ 1..) = stdout.read(&mut buffer) {
+    while let Ok(count @ 1..) = lines.read(&mut buffer) {
         logs(&buffer[..count]);
     }
 }

@@ -15,13 +15,13 @@ const INSTALL: &str = "cargo install probe-rs-tools --locked (or see https://pro
 pub fn flash(program: &Program, chip: &str, logs: bool) -> Result<(), FirmwareError> {
     if logs {
         return probe_rs("flashing and running the board", |command| {
-            command.args(["run", "--chip", chip]).arg(&program.0)
+            command.args(["run", "--chip", chip]).arg(&program.elf)
         });
     }
     probe_rs("flashing the board", |command| {
         command
             .args(["download", "--verify", "--chip", chip])
-            .arg(&program.0)
+            .arg(&program.elf)
     })?;
     probe_rs("starting the board", |command| {
         command.args(["reset", "--chip", chip])

@@ -4,6 +4,10 @@
 use std::path::PathBuf;
 use std::{env, fs};
 
+use briquette_engine::EngineError;
+use briquette_engine::blob::Blob;
+use briquette_engine::cpu::{Plan, PlanOptions};
+
 /// Names the file to flash.
 const MODEL: &str = "BRIQUETTE_MODEL";
 
@@ -16,6 +20,7 @@ pub fn main() {
     fs::copy("memory.x", out.join("memory.x")).expect("memory.x can be copied");
     println!("cargo::rustc-link-search={}", out.display());
     println!("cargo::rustc-link-arg=-Tlink.x");
+    println!("cargo::rustc-link-arg=-Tdefmt.x");
     println!("cargo::rustc-link-arg=--nmagic");
 
     let Some(model) = env::var_os(MODEL) else {
@@ -25,15 +30,31 @@ pub fn main() {
     let model = model.unwrap_or_else(|error| panic!("{MODEL}: {error}"));
     println!("cargo::rerun-if-changed={}", model.display());
     let bytes = fs::read(&model).unwrap_or_else(|error| panic!("{}: {error}", model.display()));
-    let arena = briquette_device::arena_bytes(&bytes)
-        .unwrap_or_else(|error| panic!("{}: {error}", model.display()));
+    let (planned, promised) =
+        arena_bytes(&bytes).unwrap_or_else(|error| panic!("{}: {error}", model.display()));
     let program = format!(
         "/// The briquette, where the core reads it in place.\n\
          #[unsafe(link_section = \".model\")]\n\
-         static MODEL: Aligned<[u8; {length}]> = Aligned(*include_bytes!({model:?}));\n\
-         /// Bytes of arena that it was planned to need.\n\
-         const ARENA_BYTES: usize = {arena};\n",
+         static MODEL: board_runtime::Aligned<[u8; {length}]> =\n    \
+         board_runtime::Aligned(*include_bytes!({model:?}));\n\
+         /// Just the memory that it was planned to need.\n\
+         static ARENA: board_runtime::ConstStaticCell<board_runtime::Aligned<[u8; {planned}]>> =\n    \
+         board_runtime::ConstStaticCell::new(board_runtime::Aligned([0; {planned}]));\n\
+         const _: () = assert!(\n    \
+         size_of::<board_runtime::Aligned<[u8; {planned}]>>() == {promised},\n    \
+         \"the arena is not what the briquette promises: pack it anew, with this version's tool\",\n\
+         );\n",
         length = bytes.len(),
     );
     fs::write(out.join("model.rs"), program).expect("model.rs can be written");
+}
+
+/// Bytes of arena that this engine plans for a briquette, and that the memory
+/// contract in its manifest promises.
+fn arena_bytes(file: &[u8]) -> Result<(u64, u64), EngineError> {
+    let blob = Blob::open(file)?;
+    let manifest = blob.manifest();
+    let plan = Plan::new(manifest, PlanOptions::packed(manifest))?;
+    let promised = manifest.memory.scratch_bytes + manifest.memory.kv_bytes;
+    Ok((plan.arena_bytes(), promised))
 }

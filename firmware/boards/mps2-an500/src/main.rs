@@ -3,53 +3,26 @@
 #![no_std]
 #![no_main]
 
-mod uart;
+use board_runtime::cmsdk_uart::CmsdkUart;
+use board_runtime::stack;
+use briquette_device::Board;
 
-use briquette_device::{Board, Device};
-use cortex_m_semihosting::{debug, hprintln};
-use static_cell::ConstStaticCell;
-
-/// As a briquette has to be aligned.
-#[repr(C, align(64))]
-struct Aligned<T>(T);
-
-include!(concat!(env!("OUT_DIR"), "/model.rs"));
-
-static ARENA: ConstStaticCell<Aligned<[u8; ARENA_BYTES]>> =
-    ConstStaticCell::new(Aligned([0; ARENA_BYTES]));
+board_runtime::model!();
 
 const BOARD: Board = Board {
     firmware: concat!(env!("CARGO_PKG_NAME"), " ", env!("CARGO_PKG_VERSION")),
     target: env!("CARGO_PKG_NAME"),
     ticks: systick::ticks,
     ticks_per_second: 25_000_000,
+    stack: stack::measure,
 };
 
 #[cortex_m_rt::entry]
 fn main() -> ! {
-    let arena = &mut ARENA.take().0;
-    let line = uart::Uart::new();
+    // SAFETY: Arm DAI 0500 has UART 0 there, and only this program uses it.
+    let line = unsafe { CmsdkUart::new(0x4000_4000) };
     if let Some(core) = cortex_m::Peripherals::take() {
         systick::start(core.SYST);
     }
-    match Device::new(&MODEL.0, arena, line, BOARD) {
-        Ok(mut device) => {
-            let Ok(()) = device.serve();
-        }
-        Err(error) => hprintln!("the model cannot be run: {}", error),
-    }
-    debug::exit(debug::EXIT_FAILURE);
-    loop {
-        cortex_m::asm::wfi();
-    }
-}
-
-/// Says what went wrong, where QEMU can hear it.
-#[panic_handler]
-fn panic(info: &core::panic::PanicInfo<'_>) -> ! {
-    hprintln!("{}", info);
-    debug::exit(debug::EXIT_FAILURE);
-    loop {
-        cortex_m::asm::wfi();
-    }
+    board_runtime::serve(&MODEL.0, &mut ARENA.take().0, line, BOARD)
 }

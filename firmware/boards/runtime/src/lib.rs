@@ -1,0 +1,52 @@
+//! What every board's program shares: the model's place, the measured stack,
+//! logs, how a program ends.
+
+#![no_std]
+
+#[cfg(feature = "qemu")]
+pub mod cmsdk_uart;
+mod end;
+pub mod stack;
+
+use briquette_device::{Board, Device};
+use defmt::Display2Format;
+use embedded_io::{Read, ReadReady, Write};
+
+// Where logs go.
+#[cfg(feature = "probe")]
+use defmt_rtt as _;
+#[cfg(feature = "qemu")]
+use defmt_semihosting as _;
+
+#[doc(hidden)]
+pub use static_cell::ConstStaticCell;
+
+/// As a briquette and an arena have to be aligned.
+#[repr(C, align(64))]
+pub struct Aligned<T>(pub T);
+
+/// Defines what the build script has planned: `MODEL`, the briquette, and
+/// `ARENA`, just the memory that it needs.
+#[macro_export]
+macro_rules! model {
+    () => {
+        include!(concat!(env!("OUT_DIR"), "/model.rs"));
+    };
+}
+
+/// Serves `model` over `line`, as long as there is power.
+pub fn serve<L: Read + ReadReady + Write>(
+    model: &'static [u8],
+    arena: &'static mut [u8],
+    line: L,
+    board: Board,
+) -> ! {
+    match Device::new(model, arena, line, board) {
+        Ok(mut device) => match device.serve() {
+            Ok(()) => defmt::error!("the serial line has ended"),
+            Err(_) => defmt::error!("the serial line failed"),
+        },
+        Err(error) => defmt::error!("the model cannot be run: {}", Display2Format(&error)),
+    }
+    end::end()
+}
