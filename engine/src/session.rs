@@ -103,7 +103,7 @@ impl<'a, T: Team + Clone + Send> Session<'a, T> {
     }
 
     fn take_in(&mut self, tokens: &[u32]) -> Result<(), EngineError> {
-        let batch = self.decoder.batch();
+        let batch = self.decoder.batch().max(1);
         let last = (tokens.len() - 1) / batch;
         for (i, chunk) in tokens.chunks(batch).enumerate() {
             let logits = if i == last {

@@ -57,12 +57,13 @@ impl<'a> Activation<'a> {
     /// Computes the codes of all vectors.
     pub(super) fn quantize(&mut self, isa: Isa) {
         let len = (self.count * self.stride).min(self.values.len());
+        let groups = len / GROUP;
         quantize(
             isa,
-            &self.values[..len],
-            &mut self.codes[..len],
-            &mut self.scales[..len / GROUP],
-            &mut self.sums[..len / GROUP],
+            self.values.get(..len).unwrap_or_default(),
+            self.codes.get_mut(..len).unwrap_or_default(),
+            self.scales.get_mut(..groups).unwrap_or_default(),
+            self.sums.get_mut(..groups).unwrap_or_default(),
         );
     }
 

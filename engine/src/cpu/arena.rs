@@ -45,7 +45,7 @@ impl<'a> Arena<'a> {
         let (front, rest) = rest.split_at_mut_checked(count).ok_or(too_small)?;
         self.rest = rest;
         self.used = needed;
-        let front = &mut front[..len * size_of::<T>()];
+        let front = front.get_mut(..len * size_of::<T>()).ok_or(too_small)?;
         bytemuck::try_cast_slice_mut(front).map_err(|_| EngineError::MisalignedArena {
             needed: align_of::<T>(),
         })

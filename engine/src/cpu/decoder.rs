@@ -173,12 +173,12 @@ impl<'a, T: Team> Decoder<'a, T> {
 
     /// Tokens that one call takes at most.
     pub fn batch(&self) -> usize {
-        self.buffers.residual.len() / self.config.hidden_size as usize
+        self.buffers.residual.len() / (self.config.hidden_size as usize).max(1)
     }
 
     /// Tokens whose logits one call can keep.
     pub fn logits_rows(&self) -> usize {
-        self.buffers.logits.len() / panel_len(self.config.vocab_size as usize, 1)
+        self.buffers.logits.len() / panel_len(self.config.vocab_size as usize, 1).max(1)
     }
 
     /// Bytes of the arena in use: the high-water mark.
@@ -295,7 +295,7 @@ impl<'a, T: Team> Decoder<'a, T> {
         let rows = self
             .buffers
             .residual
-            .chunks_mut(self.config.hidden_size as usize);
+            .chunks_mut((self.config.hidden_size as usize).max(1));
         for (token, row) in tokens.iter().zip(rows) {
             embedding.decode_row(*token as usize, row);
         }
@@ -303,7 +303,7 @@ impl<'a, T: Team> Decoder<'a, T> {
     }
 
     fn compute_angles(&mut self, step: &Step) {
-        let half = self.config.rope_dim() as usize / 2;
+        let half = (self.config.rope_dim() as usize / 2).max(1);
         let cos = self.buffers.cos.chunks_mut(half);
         let sin = self.buffers.sin.chunks_mut(half);
         for ((i, cos), sin) in (0..step.tokens).zip(cos).zip(sin) {
@@ -322,9 +322,11 @@ impl<'a, T: Team> Decoder<'a, T> {
         let hidden = self.config.hidden_size as usize;
         let input = &mut self.buffers.input;
         input.reshape(tokens, hidden);
-        let rows = self.buffers.residual.chunks(hidden).take(tokens);
+        let rows = self.buffers.residual.chunks(hidden.max(1)).take(tokens);
         for (token, residual) in rows.enumerate() {
-            let (out, padding) = input.row_mut(token).split_at_mut(hidden);
+            let Some((out, padding)) = input.row_mut(token).split_at_mut_checked(hidden) else {
+                return;
+            };
             let eps = self.config.rms_norm_eps;
             norm::rms_norm(self.isa, residual, weight, eps, out);
             padding.fill(0.0);
@@ -337,10 +339,14 @@ impl<'a, T: Team> Decoder<'a, T> {
     fn head(&mut self, first: usize, count: usize) {
         let hidden = self.config.hidden_size as usize;
         if first > 0 {
-            let start = first * hidden;
-            self.buffers
-                .residual
-                .copy_within(start..start + count * hidden, 0);
+            // Downwards, so that nothing is overwritten before it is read.
+            for (to, from) in (first * hidden..).take(count * hidden).enumerate() {
+                if let Some(value) = self.buffers.residual.get(from).copied()
+                    && let Some(place) = self.buffers.residual.get_mut(to)
+                {
+                    *place = value;
+                }
+            }
         }
         self.normalize(self.model.final_norm, count);
         let head = self.model.head;

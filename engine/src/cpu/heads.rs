@@ -39,12 +39,11 @@ pub(super) fn split_heads(
 ) {
     let stride = used.next_multiple_of(GROUP);
     out.reshape(tokens, heads * stride);
-    for (token, row) in query.chunks(heads * head_dim).take(tokens).enumerate() {
-        let padded = out.row_mut(token).chunks_mut(stride);
-        for (head, padded) in row.chunks(head_dim).zip(padded) {
-            let (out, padding) = padded.split_at_mut(used);
-            out.copy_from_slice(&head[..used]);
-            padding.fill(0.0);
+    let rows = query.chunks((heads * head_dim).max(1)).take(tokens);
+    for (token, row) in rows.enumerate() {
+        let padded = out.row_mut(token).chunks_mut(stride.max(1));
+        for (head, padded) in row.chunks(head_dim.max(1)).zip(padded) {
+            put_padded(padded, head.iter().take(used));
         }
     }
 }
@@ -62,12 +61,16 @@ pub(super) fn unpack_heads(
     out.reshape(tokens, heads * stride);
     let unit = rows.next_multiple_of(LANES) * tokens;
     for token in 0..tokens {
-        let (row, padding) = out.row_mut(token).split_at_mut(heads * stride);
-        padding.fill(0.0);
-        for (panel, head) in panel.chunks(unit).zip(row.chunks_mut(stride)) {
-            let (values, padding) = head.split_at_mut(rows);
-            read_panel(panel, tokens, token, values);
-            padding.fill(0.0);
+        let row = out.row_mut(token);
+        row.fill(0.0);
+        let panels = panel.chunks(unit.max(1)).take(heads);
+        for (panel, head) in panels.zip(row.chunks_mut(stride.max(1))) {
+            read_panel(
+                panel,
+                tokens,
+                token,
+                head.get_mut(..rows).unwrap_or_default(),
+            );
         }
     }
 }
@@ -83,13 +86,23 @@ pub(super) fn join_heads(
     out: &mut Activation<'_>,
 ) {
     out.reshape(tokens, heads * stride);
-    for (token, results) in results.chunks(heads * width).take(tokens).enumerate() {
-        let (row, padding) = out.row_mut(token).split_at_mut(heads * stride);
-        padding.fill(0.0);
-        for (head, out) in results.chunks(width).zip(row.chunks_mut(stride)) {
-            let (values, padding) = out.split_at_mut(width);
-            values.copy_from_slice(head);
-            padding.fill(0.0);
+    let rows = results.chunks((heads * width).max(1)).take(tokens);
+    for (token, results) in rows.enumerate() {
+        let row = out.row_mut(token);
+        row.fill(0.0);
+        for (head, out) in results
+            .chunks(width.max(1))
+            .zip(row.chunks_mut(stride.max(1)))
+        {
+            put_padded(out, head.iter());
         }
+    }
+}
+
+/// Fills `out` with `values`, then zeros.
+fn put_padded<'v>(out: &mut [f32], values: impl Iterator<Item = &'v f32>) {
+    out.fill(0.0);
+    for (out, value) in out.iter_mut().zip(values) {
+        *out = *value;
     }
 }

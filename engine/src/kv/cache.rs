@@ -82,7 +82,10 @@ impl Segment {
                 }
             }
             SegmentFormat::Q8 => {
-                let (codes, scales) = bytes.split_at_mut(self.len.next_multiple_of(GROUP));
+                let codes = self.len.next_multiple_of(GROUP);
+                let Some((codes, scales)) = bytes.split_at_mut_checked(codes) else {
+                    return;
+                };
                 let codes = codes.as_chunks_mut::<GROUP>().0;
                 let scales = scales.as_chunks_mut().0;
                 let groups = values.chunks(GROUP);

@@ -46,7 +46,9 @@ pub fn route(
         Scoring::Softmax => math::softmax(logits),
         Scoring::SigmoidWithBias => logits.iter_mut().for_each(|z| *z = math::sigmoid(*z)),
     }
-    ranks.copy_from_slice(&logits[..ranks.len()]);
+    for (rank, logit) in ranks.iter_mut().zip(&*logits) {
+        *rank = *logit;
+    }
     for (rank, bias) in ranks.iter_mut().zip(bias) {
         *rank += bias;
     }
@@ -55,17 +57,32 @@ pub fn route(
         keep_best_groups(moe, ranks, group_size, group_scores);
     }
     for i in 0..chosen.len() {
-        let (before, rest) = chosen.split_at_mut(i);
-        let expert = best(ranks, |e| before.iter().any(|c| c.expert as usize == e));
-        if let (Some(expert), Some(choice)) = (expert, rest.first_mut()) {
+        let Some((before, [choice, ..])) = chosen.split_at_mut_checked(i) else {
+            break;
+        };
+        if let Some(expert) = best(ranks, |e| before.iter().any(|c| c.expert as usize == e)) {
             *choice = Choice {
                 expert: expert as u32,
-                weight: logits[expert],
+                weight: logits.get(expert).copied().unwrap_or_default(),
             };
         }
     }
     weigh(moe, chosen);
-    chosen.sort_unstable_by_key(|choice| choice.expert);
+    sort_by_expert(chosen);
+}
+
+/// Insertion sort: there are few, and unlike the standard library's it has no
+/// panic for an order that contradicts itself.
+fn sort_by_expert(chosen: &mut [Choice]) {
+    for end in 1..chosen.len() {
+        let mut at = end;
+        while let Some([before, here]) = at.checked_sub(1).and_then(|low| chosen.get_mut(low..=at))
+            && before.expert > here.expert
+        {
+            core::mem::swap(before, here);
+            at -= 1;
+        }
+    }
 }
 
 /// Adds a chosen expert to a digest of choices (FNV-1a's step).
@@ -80,8 +97,10 @@ fn keep_best_groups(moe: &Moe, ranks: &mut [f32], group_size: usize, scores: &mu
     }
     // Taking a group marks its score, so the next best is found.
     for _ in 0..moe.router.top_groups {
-        if let Some(taken) = best(scores, |g| scores[g].is_nan()) {
-            scores[taken] = f32::NAN;
+        let is_taken = |g: usize| scores.get(g).is_none_or(|score| score.is_nan());
+        let taken = best(scores, is_taken);
+        if let Some(score) = taken.and_then(|taken| scores.get_mut(taken)) {
+            *score = f32::NAN;
         }
     }
     for (score, group) in scores.iter().zip(ranks.chunks_mut(group_size.max(1))) {
@@ -109,13 +128,13 @@ fn group_score(scoring: Scoring, group: &[f32]) -> f32 {
 
 /// Index of the largest value that is not excluded; the first of equals.
 fn best(values: &[f32], excluded: impl Fn(usize) -> bool) -> Option<usize> {
-    let mut found: Option<usize> = None;
+    let mut found: Option<(usize, f32)> = None;
     for (i, value) in values.iter().enumerate() {
-        if !excluded(i) && found.is_none_or(|f| *value > values[f]) {
-            found = Some(i);
+        if !excluded(i) && found.is_none_or(|(_, best)| *value > best) {
+            found = Some((i, *value));
         }
     }
-    found
+    found.map(|(i, _)| i)
 }
 
 fn weigh(moe: &Moe, chosen: &mut [Choice]) {

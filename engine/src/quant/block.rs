@@ -60,18 +60,12 @@ impl<T: AsRef<[u8]>> Block<T> {
     pub fn decode(&self, lane: usize) -> [f32; GROUP] {
         let bytes = self.bytes.as_ref();
         let lane = lane % LANES;
-        let half_at = |at: usize| f16::from_le_bytes([bytes[at], bytes[at + 1]]).to_f32();
+        let half_at = |at: usize| f16::from_le_bytes(get(bytes, at)).to_f32();
         let mut out = [0.0; GROUP];
         match self.format {
             NumberFormat::F32 => {
                 for (c, value) in out.iter_mut().enumerate() {
-                    let at = 4 * (c * LANES + lane);
-                    *value = f32::from_le_bytes([
-                        bytes[at],
-                        bytes[at + 1],
-                        bytes[at + 2],
-                        bytes[at + 3],
-                    ]);
+                    *value = f32::from_le_bytes(get(bytes, 4 * (c * LANES + lane)));
                 }
             }
             NumberFormat::F16 => {
@@ -82,7 +76,8 @@ impl<T: AsRef<[u8]>> Block<T> {
             NumberFormat::Q8 => {
                 let scale = half_at(2 * lane);
                 for (c, value) in out.iter_mut().enumerate() {
-                    *value = scale * f32::from(bytes[q8_position(lane, c)].cast_signed());
+                    let [code] = get(bytes, q8_position(lane, c));
+                    *value = scale * f32::from(code.cast_signed());
                 }
             }
             NumberFormat::Q4 => {
@@ -145,6 +140,12 @@ impl<T: AsRef<[u8]> + AsMut<[u8]>> Block<T> {
     }
 }
 
+/// The `N` bytes from `at` on; zeros past the end.
+fn get<const N: usize>(bytes: &[u8], at: usize) -> [u8; N] {
+    let bytes = bytes.get(at..).and_then(|rest| rest.first_chunk());
+    bytes.copied().unwrap_or([0; N])
+}
+
 fn put<const N: usize>(bytes: &mut [u8], at: usize, value: [u8; N]) {
     bytes[at..at + N].copy_from_slice(&value);
 }
@@ -162,7 +163,8 @@ const fn nibble_position(codes_at: usize, lane: usize, c: usize) -> (usize, bool
 
 fn nibble(bytes: &[u8], codes_at: usize, lane: usize, c: usize) -> u8 {
     let (at, high) = nibble_position(codes_at, lane, c);
-    if high { bytes[at] >> 4 } else { bytes[at] & 15 }
+    let [byte] = get(bytes, at);
+    if high { byte >> 4 } else { byte & 15 }
 }
 
 fn put_nibbles(bytes: &mut [u8], codes_at: usize, lane: usize, codes: &[u8; GROUP]) {

@@ -77,10 +77,12 @@ impl<'a> Matrix<'a> {
         let blocks = self
             .block_row(row / LANES)
             .chunks_exact(self.format.block_bytes());
-        for (bytes, out) in blocks.zip(out[..cols].chunks_mut(GROUP)) {
-            if let Some(block) = Block::new(self.format, bytes) {
-                out.copy_from_slice(&block.decode(row % LANES)[..out.len()]);
-            }
+        let groups = out.iter_mut().take(cols);
+        let values = blocks
+            .filter_map(|bytes| Block::new(self.format, bytes))
+            .flat_map(|block| block.decode(row % LANES));
+        for (out, value) in groups.zip(values) {
+            *out = value;
         }
     }
 

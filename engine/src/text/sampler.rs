@@ -119,7 +119,7 @@ impl Sampler {
             .get_mut(..needed)
             .ok_or(SamplerError::ScratchTooSmall { needed, got })?;
         let kept = self.keep_candidates(logits, order);
-        Ok(self.draw(logits, &order[..kept]))
+        Ok(self.draw(logits, order.get(..kept).unwrap_or_default()))
     }
 
     /// Each token once, however often it occurred.
@@ -129,7 +129,7 @@ impl Sampler {
             return;
         }
         for (i, token) in recent.iter().enumerate() {
-            if recent[..i].contains(token) {
+            if recent.iter().take(i).any(|before| before == token) {
                 continue;
             }
             if let Some(logit) = logits.get_mut(*token as usize) {
@@ -145,7 +145,8 @@ impl Sampler {
     /// Turns `logits` into weights relative to the best token's, sorts the
     /// best tokens to the front of `order` and returns how many stay.
     fn keep_candidates(&self, logits: &mut [f32], order: &mut [u32]) -> usize {
-        let best = logits[most_likely(logits) as usize];
+        let best = logits.get(most_likely(logits) as usize);
+        let best = best.copied().unwrap_or_default();
         for (token, (logit, slot)) in logits.iter_mut().zip(order.iter_mut()).enumerate() {
             *logit = exp((*logit - best) / self.options.temperature);
             *slot = token as u32;
@@ -154,27 +155,26 @@ impl Sampler {
         let better = |a: &u32, b: &u32| -> Ordering {
             weight(b).total_cmp(&weight(a)).then_with(|| a.cmp(b))
         };
-        let mut kept = order.len();
-        let top_k = self.options.top_k as usize;
-        if top_k > 0 && top_k < kept {
-            order.select_nth_unstable_by(top_k - 1, better);
-            kept = top_k;
-        }
-        order[..kept].sort_unstable_by(better);
-        let likely = order[..kept]
+        let top_k = match self.options.top_k as usize {
+            0 => order.len(),
+            top_k => top_k.min(order.len()),
+        };
+        sort_best(order, top_k, better);
+        let likely = order
             .iter()
+            .take(top_k)
             .take_while(|t| weight(t) >= self.options.min_p);
-        kept = likely.count().max(1);
-        if self.options.top_p < 1.0 {
-            let total: f32 = order[..kept].iter().map(weight).sum();
-            let mut sum = 0.0;
-            let enough = order[..kept].iter().position(|token| {
-                sum += weight(token);
-                sum >= self.options.top_p * total
-            });
-            kept = enough.map_or(kept, |last| last + 1);
+        let kept = likely.count().max(1);
+        if self.options.top_p >= 1.0 {
+            return kept;
         }
-        kept
+        let total: f32 = order.iter().take(kept).map(weight).sum();
+        let mut sum = 0.0;
+        let enough = order.iter().take(kept).position(|token| {
+            sum += weight(token);
+            sum >= self.options.top_p * total
+        });
+        enough.map_or(kept, |last| last + 1)
     }
 
     /// Draws one of `candidates` by weight.
@@ -196,13 +196,52 @@ impl Sampler {
 
 /// The token of the largest logit, the first of equals.
 pub fn most_likely(logits: &[f32]) -> u32 {
-    let mut best = 0;
-    for (token, logit) in logits.iter().enumerate() {
-        if *logit > logits[best] {
-            best = token;
+    let mut tokens = (0..).zip(logits);
+    let Some((mut best, mut largest)) = tokens.next() else {
+        return 0;
+    };
+    for (token, logit) in tokens {
+        if logit > largest {
+            (best, largest) = (token, logit);
         }
     }
-    best as u32
+    best
+}
+
+/// Sorts the `count` first of `order` by `better` to its front: a heap sort
+/// that stops early. The standard library's sorts panic at an order that
+/// contradicts itself, and a device has no use for that.
+fn sort_best(order: &mut [u32], count: usize, better: impl Fn(&u32, &u32) -> Ordering) {
+    for root in (0..order.len() / 2).rev() {
+        sift_down(order, root, &better);
+    }
+    // The best go to the end, one after the other.
+    for end in (0..order.len()).rev().take(count) {
+        if let Ok([root, last]) = order.get_disjoint_mut([0, end]) {
+            core::mem::swap(root, last);
+        }
+        sift_down(order.get_mut(..end).unwrap_or_default(), 0, &better);
+    }
+    order.reverse();
+}
+
+/// Moves `root` down a heap whose best entry is its first.
+fn sift_down(heap: &mut [u32], mut root: usize, better: impl Fn(&u32, &u32) -> Ordering) {
+    loop {
+        let left = 2 * root + 1;
+        let child = match (heap.get(left), heap.get(left + 1)) {
+            (Some(first), Some(second)) if better(second, first).is_lt() => left + 1,
+            (Some(_), _) => left,
+            (None, _) => return,
+        };
+        match heap.get_disjoint_mut([root, child]) {
+            Ok([parent, child]) if better(child, parent).is_lt() => {
+                core::mem::swap(parent, child);
+            }
+            _ => return,
+        }
+        root = child;
+    }
 }
 
 #[cfg(test)]

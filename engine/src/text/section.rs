@@ -230,7 +230,7 @@ impl<'a> Column<'a> {
 
     /// How many numbers there are.
     pub(super) fn len(&self) -> usize {
-        self.bytes.len() / self.width
+        self.bytes.len() / self.width.max(1)
     }
 
     /// All numbers.
