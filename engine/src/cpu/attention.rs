@@ -3,13 +3,13 @@
 use crate::EngineError;
 use crate::blob::{Attention, Gqa, Mla};
 use crate::kernels::attend::{Attend, QueryPart, attend};
-use crate::kernels::{norm, rope};
+use crate::kernels::{linear, norm, rope};
 use crate::quant::{GROUP, Matrix};
 
 use super::decoder::{Decoder, Step};
 use super::heads::{join_heads, query_part, split_heads, unpack_heads};
 use super::layer::{GqaTensors, MlaTensors, QueryTensors};
-use super::linear::{add_bias, add_panel, panel_len, project, project_range, read_panel};
+use super::linear::{add_bias, add_panel, panel_len, project, read_panel};
 use super::team::Team;
 
 impl<T: Team> Decoder<'_, T> {
@@ -324,7 +324,7 @@ impl<T: Team> Decoder<'_, T> {
                 let head = first + i;
                 if let Some(matrix) = matrix(head) {
                     let inputs = middle.inputs_from(head * cols.next_multiple_of(GROUP));
-                    project_range(isa, &matrix, &inputs, 0, panel);
+                    linear(isa, &matrix, 0, &inputs, panel);
                 }
             }
         });

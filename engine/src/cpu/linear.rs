@@ -4,7 +4,7 @@
 //! numbers. So threads own contiguous memory, each weight is read once for the
 //! whole batch, and with one token a panel is the vector itself.
 
-use crate::kernels::{Inputs, Isa, linear_block_row, math};
+use crate::kernels::{Inputs, Isa, linear, math};
 use crate::quant::{LANES, Matrix};
 
 use super::team::Team;
@@ -25,7 +25,7 @@ pub(super) fn project(
     let unit = LANES * inputs.count;
     let len = panel_len(matrix.rows(), inputs.count).min(panel.len());
     team.for_each_range(&mut panel[..len], unit, |first, range| {
-        project_range(isa, matrix, inputs, first, range);
+        linear(isa, matrix, first, inputs, range);
     });
 }
 
@@ -43,26 +43,12 @@ pub(super) fn project_gated(
     let (gate_len, up_len) = (len.min(gate.len()), len.min(up.len()));
     let (gate, up) = (&mut gate[..gate_len], &mut up[..up_len]);
     team.for_each_range_of_two(gate, up, unit, |first, gate, up| {
-        project_range(isa, matrices[0], inputs, first, gate);
-        project_range(isa, matrices[1], inputs, first, up);
+        linear(isa, matrices[0], first, inputs, gate);
+        linear(isa, matrices[1], first, inputs, up);
         add_bias_range(biases[0], inputs.count, first, gate);
         add_bias_range(biases[1], inputs.count, first, up);
         math::gated(isa, gate, up);
     });
-}
-
-/// The block rows from `first` on, as many as `range` has room for.
-pub(super) fn project_range(
-    isa: Isa,
-    matrix: &Matrix<'_>,
-    inputs: &Inputs<'_>,
-    first: usize,
-    range: &mut [f32],
-) {
-    for (i, panel) in range.chunks_mut((LANES * inputs.count).max(1)).enumerate() {
-        let blocks = matrix.block_row(first + i);
-        linear_block_row(isa, matrix.format(), blocks, inputs, panel);
-    }
 }
 
 /// Adds a bias (or nothing, if it is empty) to a panel.

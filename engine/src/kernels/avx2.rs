@@ -11,19 +11,62 @@ use core::arch::x86_64::{
     _mm256_srli_epi16, _mm256_storeu_ps,
 };
 
-use super::linear::Input;
-use crate::quant::LANES;
+use super::linear::{Panels, Tile};
+use super::portable;
+use crate::quant::{GROUP, LANES, NumberFormat};
 
 /// Rows in one register.
 const HALF: usize = LANES / 2;
 
-/// As [`super::portable::q8_rows`].
+/// As [`portable::rows`].
 #[target_feature(enable = "avx2,f16c")]
-pub(super) fn q8_rows<const T: usize>(blocks: &[u8], x: &[Input<'_>; T]) -> [[f32; LANES]; T] {
+pub(super) fn rows<const T: usize>(
+    format: NumberFormat,
+    blocks: &[u8],
+    len: usize,
+    x: &Tile<'_, T>,
+    out: Panels<'_>,
+) {
+    for (row, out) in out.rows(blocks, len) {
+        match format {
+            NumberFormat::F32 => portable::f32_row(row, x, out),
+            NumberFormat::F16 => f16_row(row, x, out),
+            NumberFormat::Q8 => q8_row(row, x, out),
+            NumberFormat::Q4 => q4_row::<T, 288, false>(row, x, out),
+            NumberFormat::Q4Affine => q4_row::<T, 320, true>(row, x, out),
+        }
+    }
+}
+
+#[inline]
+#[target_feature(enable = "avx2,f16c")]
+pub(super) fn f16_row<const T: usize>(row: &[u8], x: &Tile<'_, T>, out: &mut [[f32; LANES]; T]) {
+    let mut acc = [[_mm256_setzero_ps(); 2]; T];
+    for (g, block) in row.as_chunks::<1024>().0.iter().enumerate() {
+        let values: [&[f32; GROUP]; T] =
+            core::array::from_fn(|t| x.values(t, g).unwrap_or(&[0.0; GROUP]));
+        for (column, bytes) in block.as_chunks::<{ 2 * LANES }>().0.iter().enumerate() {
+            let (weights, _) = split_halves(bytes);
+            for t in 0..T {
+                let value = _mm256_set1_ps(values[t][column]);
+                for half in 0..2 {
+                    let product = _mm256_mul_ps(weights[half], value);
+                    acc[t][half] = _mm256_add_ps(acc[t][half], product);
+                }
+            }
+        }
+    }
+    store(acc, out);
+}
+
+#[inline]
+#[target_feature(enable = "avx2,f16c")]
+fn q8_row<const T: usize>(row: &[u8], x: &Tile<'_, T>, out: &mut [[f32; LANES]; T]) {
     let mut acc = [[_mm256_setzero_ps(); 2]; T];
     let ones = _mm256_set1_epi16(1);
-    for (g, block) in blocks.as_chunks::<544>().0.iter().enumerate() {
+    for (g, block) in row.as_chunks::<544>().0.iter().enumerate() {
         let (scales, lines) = split_halves(block);
+        let groups = groups(x, g);
         let mut dot = [[_mm256_setzero_si256(); 2]; T];
         for (i, line) in lines.as_chunks::<64>().0.iter().enumerate().take(8) {
             let halves = [load(line, 0), load(line, 1)];
@@ -31,7 +74,7 @@ pub(super) fn q8_rows<const T: usize>(blocks: &[u8], x: &[Input<'_>; T]) -> [[f3
             // 128 * 127 * 2 = 32512 in 16 bits.
             let magnitudes = halves.map(|weights| _mm256_abs_epi8(weights));
             for t in 0..T {
-                let codes = _mm256_set1_epi32(x[t].quads(g)[i]);
+                let codes = quad(groups[t].0, i);
                 for half in 0..2 {
                     let signed = _mm256_sign_epi8(codes, halves[half]);
                     let pairs = _mm256_maddubs_epi16(magnitudes[half], signed);
@@ -41,31 +84,27 @@ pub(super) fn q8_rows<const T: usize>(blocks: &[u8], x: &[Input<'_>; T]) -> [[f3
             }
         }
         for t in 0..T {
-            let (scale, _) = x[t].group(g);
             for half in 0..2 {
-                acc[t][half] = add_scaled(acc[t][half], scales[half], scale, dot[t][half]);
+                acc[t][half] = add_scaled(acc[t][half], scales[half], groups[t].1, dot[t][half]);
             }
         }
     }
-    acc.map(|rows| store(rows))
+    store(acc, out);
 }
 
-/// As [`super::portable::q4_rows`].
+#[inline]
 #[target_feature(enable = "avx2,f16c")]
-pub(super) fn q4_rows<const T: usize, const BLOCK: usize, const AFFINE: bool>(
-    blocks: &[u8],
-    x: &[Input<'_>; T],
-) -> [[f32; LANES]; T] {
+fn q4_row<const T: usize, const BLOCK: usize, const AFFINE: bool>(
+    row: &[u8],
+    x: &Tile<'_, T>,
+    out: &mut [[f32; LANES]; T],
+) {
     let mut acc = [[_mm256_setzero_ps(); 2]; T];
     let ones = _mm256_set1_epi16(1);
     let mask = _mm256_set1_epi8(15);
-    for (g, block) in blocks.as_chunks::<BLOCK>().0.iter().enumerate() {
-        let (scales, rest) = split_halves(block);
-        let (mins, lines) = if AFFINE {
-            split_halves(rest)
-        } else {
-            ([_mm256_setzero_ps(); 2], rest)
-        };
+    for (g, block) in row.as_chunks::<BLOCK>().0.iter().enumerate() {
+        let (scales, mins, lines) = split_q4::<AFFINE>(block);
+        let groups = groups(x, g);
         // All eight products of a group fit 16 bits: 8 * 2 * 15 * 127 = 30480.
         let mut pairs = [[_mm256_setzero_si256(); 2]; T];
         for (i, line) in lines.as_chunks::<64>().0.iter().enumerate().take(4) {
@@ -74,45 +113,85 @@ pub(super) fn q4_rows<const T: usize, const BLOCK: usize, const AFFINE: bool>(
                 let low = _mm256_and_si256(bytes, mask);
                 let high = _mm256_and_si256(_mm256_srli_epi16::<4>(bytes), mask);
                 for t in 0..T {
-                    let codes = x[t].quads(g);
-                    let low = _mm256_maddubs_epi16(low, _mm256_set1_epi32(codes[i]));
-                    let high = _mm256_maddubs_epi16(high, _mm256_set1_epi32(codes[i + 4]));
+                    let low = _mm256_maddubs_epi16(low, quad(groups[t].0, i));
+                    let high = _mm256_maddubs_epi16(high, quad(groups[t].0, i + 4));
                     let both = _mm256_add_epi16(low, high);
                     pairs[t][half] = _mm256_add_epi16(pairs[t][half], both);
                 }
             }
         }
         for t in 0..T {
-            let (scale, sum) = x[t].group(g);
-            for half in 0..2 {
-                let mut dot = _mm256_madd_epi16(pairs[t][half], ones);
-                if !AFFINE {
-                    dot = _mm256_add_epi32(dot, _mm256_set1_epi32(-8 * sum));
-                }
-                acc[t][half] = add_scaled(acc[t][half], scales[half], scale, dot);
-                if AFFINE {
-                    let offset = _mm256_set1_ps(scale * sum as f32);
-                    let shift = _mm256_mul_ps(mins[half], offset);
-                    acc[t][half] = _mm256_add_ps(acc[t][half], shift);
-                }
-            }
+            let dots = pairs[t].map(|pairs| _mm256_madd_epi16(pairs, ones));
+            add_q4_group::<AFFINE>(&mut acc[t], scales, mins, dots, groups[t]);
         }
     }
-    acc.map(|rows| store(rows))
+    store(acc, out);
+}
+
+/// Adds a group's products of `q4` or `q4a` weights.
+#[inline]
+#[target_feature(enable = "avx2")]
+pub(super) fn add_q4_group<const AFFINE: bool>(
+    acc: &mut [__m256; 2],
+    scales: [__m256; 2],
+    mins: [__m256; 2],
+    dots: [__m256i; 2],
+    (_, scale, sum): (&[i8; GROUP], f32, i32),
+) {
+    for half in 0..2 {
+        if AFFINE {
+            acc[half] = add_scaled(acc[half], scales[half], scale, dots[half]);
+            let offset = _mm256_set1_ps(scale * sum as f32);
+            acc[half] = _mm256_add_ps(acc[half], _mm256_mul_ps(mins[half], offset));
+        } else {
+            let dot = _mm256_add_epi32(dots[half], _mm256_set1_epi32(-8 * sum));
+            acc[half] = add_scaled(acc[half], scales[half], scale, dot);
+        }
+    }
+}
+
+/// The tokens' group `g`: zeros past the end.
+#[inline(always)]
+pub(super) fn groups<'x, const T: usize>(
+    x: &'x Tile<'_, T>,
+    g: usize,
+) -> [(&'x [i8; GROUP], f32, i32); T] {
+    core::array::from_fn(|t| x.group(t, g).unwrap_or((&[0; GROUP], 0.0, 0)))
+}
+
+/// Four codes, in every lane.
+#[inline]
+#[target_feature(enable = "avx2")]
+pub(super) fn quad(codes: &[i8; GROUP], index: usize) -> __m256i {
+    let codes = &codes.as_chunks::<4>().0[index % 8];
+    _mm256_set1_epi32(bytemuck::cast(*codes))
 }
 
 /// `acc + (scales * scale) * dot`.
 #[inline]
 #[target_feature(enable = "avx2")]
-fn add_scaled(acc: __m256, scales: __m256, scale: f32, dot: __m256i) -> __m256 {
+pub(super) fn add_scaled(acc: __m256, scales: __m256, scale: f32, dot: __m256i) -> __m256 {
     let scales = _mm256_mul_ps(scales, _mm256_set1_ps(scale));
     _mm256_add_ps(acc, _mm256_mul_ps(scales, _mm256_cvtepi32_ps(dot)))
+}
+
+/// Scales, minima (zeros without) and codes of a block.
+#[inline]
+#[target_feature(enable = "avx2,f16c")]
+pub(super) fn split_q4<const AFFINE: bool>(block: &[u8]) -> ([__m256; 2], [__m256; 2], &[u8]) {
+    let (scales, rest) = split_halves(block);
+    let (mins, lines) = if AFFINE {
+        split_halves(rest)
+    } else {
+        ([_mm256_setzero_ps(); 2], rest)
+    };
+    (scales, mins, lines)
 }
 
 /// Splits 16 `f16` off and widens them.
 #[inline]
 #[target_feature(enable = "avx2,f16c")]
-fn split_halves(bytes: &[u8]) -> ([__m256; 2], &[u8]) {
+pub(super) fn split_halves(bytes: &[u8]) -> ([__m256; 2], &[u8]) {
     let Some((halves, rest)) = bytes.split_first_chunk::<{ 2 * LANES }>() else {
         return ([_mm256_setzero_ps(); 2], &[]);
     };
@@ -127,7 +206,7 @@ fn split_halves(bytes: &[u8]) -> ([__m256; 2], &[u8]) {
 
 #[inline]
 #[target_feature(enable = "avx2")]
-fn load(line: &[u8; 64], half: usize) -> __m256i {
+pub(super) fn load(line: &[u8; 64], half: usize) -> __m256i {
     let bytes = &line.as_chunks::<32>().0[half % 2];
     // SAFETY: `bytes` is 32 readable bytes; the load needs no alignment.
     unsafe { _mm256_loadu_si256(bytes.as_ptr().cast()) }
@@ -135,12 +214,11 @@ fn load(line: &[u8; 64], half: usize) -> __m256i {
 
 #[inline]
 #[target_feature(enable = "avx2")]
-fn store(halves: [__m256; 2]) -> [f32; LANES] {
-    let mut out = [0.0; LANES];
-    let (parts, _) = out.as_chunks_mut::<HALF>();
-    for (part, half) in parts.iter_mut().zip(halves) {
-        // SAFETY: `part` is 32 writable bytes; the store needs no alignment.
-        unsafe { _mm256_storeu_ps(part.as_mut_ptr(), half) };
+pub(super) fn store<const T: usize>(acc: [[__m256; 2]; T], out: &mut [[f32; LANES]; T]) {
+    for (halves, out) in acc.into_iter().zip(out) {
+        for (half, part) in halves.into_iter().zip(out.as_chunks_mut::<HALF>().0) {
+            // SAFETY: `part` is 32 writable bytes; the store needs no alignment.
+            unsafe { _mm256_storeu_ps(part.as_mut_ptr(), half) };
+        }
     }
-    out
 }

@@ -1,92 +1,137 @@
 //! AVX-512 with VNNI: 16 rows in one register.
 //!
 //! `vpdpbusd` multiplies four unsigned by four signed bytes a lane and adds
-//! the products to the lane, exactly.
+//! the products to the lane, exactly. A group's weights are unpacked once and
+//! stay in eight registers while every token of the tile meets them.
 
 use core::arch::x86_64::{
     __m256i, __m512, __m512i, _mm256_loadu_si256, _mm512_add_epi32, _mm512_add_ps,
     _mm512_and_si512, _mm512_cvtepi32_ps, _mm512_cvtph_ps, _mm512_dpbusd_epi32, _mm512_loadu_si512,
     _mm512_mul_ps, _mm512_set1_epi8, _mm512_set1_epi32, _mm512_set1_ps, _mm512_setzero_ps,
-    _mm512_setzero_si512, _mm512_srli_epi16, _mm512_storeu_ps, _mm512_xor_si512,
+    _mm512_setzero_si512, _mm512_slli_epi32, _mm512_srli_epi16, _mm512_storeu_ps, _mm512_sub_epi32,
+    _mm512_xor_si512,
 };
 
-use super::linear::Input;
-use crate::quant::LANES;
+use super::linear::{Panels, Tile};
+use super::portable;
+use crate::quant::{GROUP, LANES, NumberFormat};
 
-/// As [`super::portable::q8_rows`].
+/// As [`portable::rows`].
 #[target_feature(enable = "avx512f,avx512bw,avx512vnni")]
-pub(super) fn q8_rows<const T: usize>(blocks: &[u8], x: &[Input<'_>; T]) -> [[f32; LANES]; T] {
+pub(super) fn rows<const T: usize>(
+    format: NumberFormat,
+    blocks: &[u8],
+    len: usize,
+    x: &Tile<'_, T>,
+    out: Panels<'_>,
+) {
+    for (row, out) in out.rows(blocks, len) {
+        match format {
+            NumberFormat::F32 => portable::f32_row(row, x, out),
+            NumberFormat::F16 => f16_row(row, x, out),
+            NumberFormat::Q8 => q8_row(row, x, out),
+            NumberFormat::Q4 => q4_row::<T, 288, false>(row, x, out),
+            NumberFormat::Q4Affine => q4_row::<T, 320, true>(row, x, out),
+        }
+    }
+}
+
+#[inline]
+#[target_feature(enable = "avx512f")]
+fn f16_row<const T: usize>(row: &[u8], x: &Tile<'_, T>, out: &mut [[f32; LANES]; T]) {
+    let mut acc = [_mm512_setzero_ps(); T];
+    for (g, block) in row.as_chunks::<1024>().0.iter().enumerate() {
+        let values: [&[f32; GROUP]; T] =
+            core::array::from_fn(|t| x.values(t, g).unwrap_or(&[0.0; GROUP]));
+        for (column, bytes) in block.as_chunks::<{ 2 * LANES }>().0.iter().enumerate() {
+            let weights = widen(bytes);
+            for t in 0..T {
+                let product = _mm512_mul_ps(weights, _mm512_set1_ps(values[t][column]));
+                acc[t] = _mm512_add_ps(acc[t], product);
+            }
+        }
+    }
+    store(acc, out);
+}
+
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512vnni")]
+fn q8_row<const T: usize>(row: &[u8], x: &Tile<'_, T>, out: &mut [[f32; LANES]; T]) {
     let mut acc = [_mm512_setzero_ps(); T];
     // Signed weights become unsigned by adding 128, which the instruction
     // needs; 128 times the sum of the codes is taken off again.
     let flip = _mm512_set1_epi8(-128);
-    for (g, block) in blocks.as_chunks::<544>().0.iter().enumerate() {
+    for (g, block) in row.as_chunks::<544>().0.iter().enumerate() {
         let (scales, lines) = split_halves(block);
-        let lines = lines.as_chunks::<64>().0;
-        let mut even = [_mm512_setzero_si512(); T];
-        let mut odd = even;
-        for (i, pair) in lines.as_chunks::<2>().0.iter().enumerate() {
-            let first = _mm512_xor_si512(load(&pair[0]), flip);
-            let second = _mm512_xor_si512(load(&pair[1]), flip);
-            for t in 0..T {
-                let codes = x[t].quads(g);
-                even[t] = _mm512_dpbusd_epi32(even[t], first, _mm512_set1_epi32(codes[2 * i]));
-                odd[t] = _mm512_dpbusd_epi32(odd[t], second, _mm512_set1_epi32(codes[2 * i + 1]));
-            }
+        let mut weights = [_mm512_setzero_si512(); 8];
+        for (weights, line) in weights.iter_mut().zip(lines.as_chunks::<64>().0) {
+            *weights = _mm512_xor_si512(load(line), flip);
         }
         for t in 0..T {
-            let (scale, sum) = x[t].group(g);
-            let dot = _mm512_add_epi32(
-                _mm512_add_epi32(even[t], odd[t]),
-                _mm512_set1_epi32(-128 * sum),
-            );
-            acc[t] = add_scaled(acc[t], scales, scale, dot);
+            let Some((codes, scale, sum)) = x.group(t, g) else {
+                continue;
+            };
+            let dot = dot(&weights, codes);
+            let excess = _mm512_slli_epi32::<7>(_mm512_set1_epi32(sum));
+            acc[t] = add_scaled(acc[t], scales, scale, _mm512_sub_epi32(dot, excess));
         }
     }
-    acc.map(|rows| store(rows))
+    store(acc, out);
 }
 
-/// As [`super::portable::q4_rows`].
+#[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512vnni")]
-pub(super) fn q4_rows<const T: usize, const BLOCK: usize, const AFFINE: bool>(
-    blocks: &[u8],
-    x: &[Input<'_>; T],
-) -> [[f32; LANES]; T] {
+fn q4_row<const T: usize, const BLOCK: usize, const AFFINE: bool>(
+    row: &[u8],
+    x: &Tile<'_, T>,
+    out: &mut [[f32; LANES]; T],
+) {
     let mut acc = [_mm512_setzero_ps(); T];
     let mask = _mm512_set1_epi8(15);
-    for (g, block) in blocks.as_chunks::<BLOCK>().0.iter().enumerate() {
+    for (g, block) in row.as_chunks::<BLOCK>().0.iter().enumerate() {
         let (scales, rest) = split_halves(block);
         let (mins, lines) = if AFFINE {
             split_halves(rest)
         } else {
             (_mm512_setzero_ps(), rest)
         };
-        let mut low = [_mm512_setzero_si512(); T];
-        let mut high = low;
-        for (i, line) in lines.as_chunks::<64>().0.iter().enumerate().take(4) {
+        let mut weights = [_mm512_setzero_si512(); 8];
+        let (low, high) = weights.split_at_mut(4);
+        let halves = low.iter_mut().zip(high);
+        for ((low, high), line) in halves.zip(lines.as_chunks::<64>().0) {
             let bytes = load(line);
-            let first = _mm512_and_si512(bytes, mask);
-            let second = _mm512_and_si512(_mm512_srli_epi16::<4>(bytes), mask);
-            for t in 0..T {
-                let codes = x[t].quads(g);
-                low[t] = _mm512_dpbusd_epi32(low[t], first, _mm512_set1_epi32(codes[i]));
-                high[t] = _mm512_dpbusd_epi32(high[t], second, _mm512_set1_epi32(codes[i + 4]));
-            }
+            *low = _mm512_and_si512(bytes, mask);
+            *high = _mm512_and_si512(_mm512_srli_epi16::<4>(bytes), mask);
         }
         for t in 0..T {
-            let (scale, sum) = x[t].group(g);
-            let dot = _mm512_add_epi32(low[t], high[t]);
+            let Some((codes, scale, sum)) = x.group(t, g) else {
+                continue;
+            };
+            let dot = dot(&weights, codes);
             if AFFINE {
                 acc[t] = add_scaled(acc[t], scales, scale, dot);
                 let offset = _mm512_set1_ps(scale * sum as f32);
                 acc[t] = _mm512_add_ps(acc[t], _mm512_mul_ps(mins, offset));
             } else {
-                let dot = _mm512_add_epi32(dot, _mm512_set1_epi32(-8 * sum));
-                acc[t] = add_scaled(acc[t], scales, scale, dot);
+                let excess = _mm512_slli_epi32::<3>(_mm512_set1_epi32(sum));
+                acc[t] = add_scaled(acc[t], scales, scale, _mm512_sub_epi32(dot, excess));
             }
         }
     }
-    acc.map(|rows| store(rows))
+    store(acc, out);
+}
+
+/// Exact products of a group: two sums, so that the processor need not wait
+/// for one.
+#[inline]
+#[target_feature(enable = "avx512f,avx512vnni")]
+fn dot(weights: &[__m512i; 8], codes: &[i8; GROUP]) -> __m512i {
+    let codes: [i32; 8] = bytemuck::cast(*codes);
+    let mut sums = [_mm512_setzero_si512(); 2];
+    for i in 0..8 {
+        sums[i / 4] = _mm512_dpbusd_epi32(sums[i / 4], weights[i], _mm512_set1_epi32(codes[i]));
+    }
+    _mm512_add_epi32(sums[0], sums[1])
 }
 
 /// `acc + (scales * scale) * dot`.
@@ -101,12 +146,18 @@ fn add_scaled(acc: __m512, scales: __m512, scale: f32, dot: __m512i) -> __m512 {
 #[inline]
 #[target_feature(enable = "avx512f")]
 fn split_halves(bytes: &[u8]) -> (__m512, &[u8]) {
-    let Some((halves, rest)) = bytes.split_first_chunk::<{ 2 * LANES }>() else {
-        return (_mm512_setzero_ps(), &[]);
-    };
+    match bytes.split_first_chunk() {
+        Some((halves, rest)) => (widen(halves), rest),
+        None => (_mm512_setzero_ps(), &[]),
+    }
+}
+
+#[inline]
+#[target_feature(enable = "avx512f")]
+fn widen(halves: &[u8; 2 * LANES]) -> __m512 {
     // SAFETY: `halves` is 32 readable bytes; the load needs no alignment.
     let halves: __m256i = unsafe { _mm256_loadu_si256(halves.as_ptr().cast()) };
-    (_mm512_cvtph_ps(halves), rest)
+    _mm512_cvtph_ps(halves)
 }
 
 #[inline]
@@ -118,9 +169,9 @@ fn load(line: &[u8; 64]) -> __m512i {
 
 #[inline]
 #[target_feature(enable = "avx512f")]
-fn store(value: __m512) -> [f32; LANES] {
-    let mut out = [0.0; LANES];
-    // SAFETY: `out` is 64 writable bytes; the store needs no alignment.
-    unsafe { _mm512_storeu_ps(out.as_mut_ptr(), value) };
-    out
+fn store<const T: usize>(acc: [__m512; T], out: &mut [[f32; LANES]; T]) {
+    for (acc, out) in acc.into_iter().zip(out) {
+        // SAFETY: `out` is 64 writable bytes; the store needs no alignment.
+        unsafe { _mm512_storeu_ps(out.as_mut_ptr(), acc) };
+    }
 }

@@ -29,7 +29,9 @@ macro_rules! for_each_isa {
                 // SAFETY: an `Isa` of this kind exists only if detection found
                 // these features on this processor.
                 #[cfg(target_arch = "x86_64")]
-                $crate::kernels::isa::Kind::Avx2 => unsafe { avx2($($arg),*) },
+                $crate::kernels::isa::Kind::Avx2 | $crate::kernels::isa::Kind::AvxVnni => unsafe {
+                    avx2($($arg),*)
+                },
                 // SAFETY: as above.
                 #[cfg(target_arch = "x86_64")]
                 $crate::kernels::isa::Kind::Avx512Vnni => unsafe { avx512($($arg),*) },

@@ -11,6 +11,8 @@ pub(super) enum Kind {
     #[cfg(target_arch = "x86_64")]
     Avx2,
     #[cfg(target_arch = "x86_64")]
+    AvxVnni,
+    #[cfg(target_arch = "x86_64")]
     Avx512Vnni,
 }
 
@@ -29,13 +31,16 @@ impl Isa {
 
     /// All instruction sets of this processor, narrowest first.
     pub fn available() -> impl Iterator<Item = Self> {
-        let mut found: heapless::Vec<Self, 3> = heapless::Vec::new();
-        // Capacity 3 holds every kind, so pushing cannot fail.
+        let mut found: heapless::Vec<Self, 4> = heapless::Vec::new();
+        // Capacity 4 holds every kind, so pushing cannot fail.
         let _ = found.push(Self::PORTABLE);
         #[cfg(target_arch = "x86_64")]
         {
             if has_avx2() {
                 let _ = found.push(Self(Kind::Avx2));
+            }
+            if has_avx2() && has_avx_vnni() {
+                let _ = found.push(Self(Kind::AvxVnni));
             }
             if has_avx2() && has_avx512_vnni() {
                 let _ = found.push(Self(Kind::Avx512Vnni));
@@ -51,7 +56,19 @@ impl Isa {
             #[cfg(target_arch = "x86_64")]
             Kind::Avx2 => "avx2",
             #[cfg(target_arch = "x86_64")]
+            Kind::AvxVnni => "avx-vnni",
+            #[cfg(target_arch = "x86_64")]
             Kind::Avx512Vnni => "avx512-vnni",
+        }
+    }
+
+    /// Whether there are registers enough to work on up to 16 tokens at a
+    /// time; otherwise 4.
+    pub(super) const fn has_many_registers(self) -> bool {
+        match self.0 {
+            #[cfg(target_arch = "x86_64")]
+            Kind::Avx512Vnni => true,
+            _ => false,
         }
     }
 }
@@ -63,6 +80,15 @@ fn has_avx2() -> bool {
     return std::is_x86_feature_detected!("avx2") && std::is_x86_feature_detected!("f16c");
     #[cfg(not(feature = "std"))]
     return cfg!(all(target_feature = "avx2", target_feature = "f16c"));
+}
+
+/// As [`has_avx2`].
+#[cfg(target_arch = "x86_64")]
+fn has_avx_vnni() -> bool {
+    #[cfg(feature = "std")]
+    return std::is_x86_feature_detected!("avxvnni");
+    #[cfg(not(feature = "std"))]
+    return cfg!(target_feature = "avxvnni");
 }
 
 /// As [`has_avx2`].

@@ -1,8 +1,8 @@
-//! Matrix times vectors, one block row (16 outputs) at a time.
+//! Matrix times vectors: which kernel, and how many tokens at a time.
 
 use super::isa::Kind;
 use super::{Isa, portable};
-use crate::quant::{GROUP, LANES, NumberFormat};
+use crate::quant::{GROUP, LANES, Matrix, NumberFormat};
 
 /// Input vectors of a matrix product, some or all of the tokens of a batch.
 ///
@@ -28,130 +28,164 @@ pub struct Inputs<'a> {
     pub count: usize,
 }
 
-/// One token's input.
-#[derive(Debug, Clone, Copy, Default)]
-pub struct Input<'a> {
-    pub(super) values: &'a [f32],
-    pub(super) codes: &'a [[i8; GROUP]],
-    pub(super) scales: &'a [f32],
-    pub(super) sums: &'a [i32],
+/// The inputs of `T` tokens that a kernel takes at a time.
+pub(super) struct Tile<'a, const T: usize> {
+    values: &'a [[f32; GROUP]],
+    codes: &'a [[i8; GROUP]],
+    scales: &'a [f32],
+    sums: &'a [i32],
+    /// Where each token's groups start.
+    starts: [usize; T],
 }
 
-#[cfg(target_arch = "x86_64")]
-impl Input<'_> {
-    /// A group's codes, four to a word; zeros past the end.
-    #[inline]
-    pub(super) fn quads(&self, group: usize) -> [i32; GROUP / 4] {
-        let codes = self.codes.get(group);
-        codes.map_or([0; GROUP / 4], |codes| bytemuck::cast(*codes))
+impl<const T: usize> Tile<'_, T> {
+    /// Codes, scale and sum of codes of token `t`'s group `g`; nothing past
+    /// the end.
+    #[inline(always)]
+    pub(super) fn group(&self, t: usize, g: usize) -> Option<(&[i8; GROUP], f32, i32)> {
+        let at = self.starts[t] + g;
+        match (self.codes.get(at), self.scales.get(at), self.sums.get(at)) {
+            (Some(codes), Some(scale), Some(sum)) => Some((codes, *scale, *sum)),
+            _ => None,
+        }
     }
 
-    /// A group's scale and sum of codes; zeros past the end.
-    #[inline]
-    pub(super) fn group(&self, group: usize) -> (f32, i32) {
-        match (self.scales.get(group), self.sums.get(group)) {
-            (Some(scale), Some(sum)) => (*scale, *sum),
-            _ => (0.0, 0),
+    /// The numbers of token `t`'s group `g`; nothing past the end.
+    #[inline(always)]
+    pub(super) fn values(&self, t: usize, g: usize) -> Option<&[f32; GROUP]> {
+        self.values.get(self.starts[t] + g)
+    }
+}
+
+/// Where the results of a tile go: one panel of `[tokens, 16]` a block row.
+pub(super) struct Panels<'a> {
+    data: &'a mut [f32],
+    /// Numbers of a panel.
+    stride: usize,
+    /// The tile's first token.
+    first: usize,
+}
+
+impl<'a> Panels<'a> {
+    /// Each block row of `len` bytes with the results of its `T` tokens.
+    #[inline(always)]
+    pub(super) fn rows<'b, const T: usize>(
+        self,
+        blocks: &'b [u8],
+        len: usize,
+    ) -> impl Iterator<Item = (&'b [u8], &'a mut [[f32; LANES]; T])> {
+        let first = self.first;
+        let panels = self.data.chunks_exact_mut(self.stride.max(1));
+        let rows = blocks.chunks_exact(len.max(1)).zip(panels);
+        rows.filter_map(move |(row, panel)| {
+            let tokens = panel.as_chunks_mut::<LANES>().0.get_mut(first..)?;
+            Some((row, tokens.first_chunk_mut::<T>()?))
+        })
+    }
+}
+
+/// Block rows that all tokens of a batch go through before the next ones:
+/// these weights stay in the second-level cache.
+const BLOCK_ROWS: usize = 16;
+
+/// Multiplies the block rows of `matrix` from `first` on, as many as `out` has
+/// room for: `out` is `[block rows, tokens, 16]`.
+pub fn linear(isa: Isa, matrix: &Matrix<'_>, first: usize, inputs: &Inputs<'_>, out: &mut [f32]) {
+    let row_bytes = matrix.groups() * matrix.format().block_bytes();
+    let stride = (LANES * inputs.count).max(1);
+    let blocks = matrix
+        .block_rows_from(first)
+        .chunks((BLOCK_ROWS * row_bytes).max(1));
+    for (blocks, out) in blocks.zip(out.chunks_mut((BLOCK_ROWS * stride).max(1))) {
+        let mut token = 0;
+        while token < inputs.count {
+            let call = Call {
+                isa,
+                format: matrix.format(),
+                blocks,
+                row_bytes,
+                inputs,
+                token,
+            };
+            token += match inputs.count - token {
+                16.. if isa.has_many_registers() => call.run::<16>(out),
+                8.. if isa.has_many_registers() => call.run::<8>(out),
+                4.. => call.run::<4>(out),
+                2.. if isa.has_many_registers() => call.run::<2>(out),
+                _ => call.run::<1>(out),
+            };
         }
     }
 }
 
+/// Some block rows times some tokens.
+struct Call<'a> {
+    isa: Isa,
+    format: NumberFormat,
+    blocks: &'a [u8],
+    /// Bytes of a block row.
+    row_bytes: usize,
+    inputs: &'a Inputs<'a>,
+    /// The first token.
+    token: usize,
+}
+
+impl Call<'_> {
+    /// Computes `T` tokens; returns `T`.
+    fn run<const T: usize>(&self, out: &mut [f32]) -> usize {
+        let x = &self.inputs.tile::<T>(self.token);
+        let (format, blocks, len) = (self.format, self.blocks, self.row_bytes);
+        let out = Panels {
+            data: out,
+            stride: LANES * self.inputs.count,
+            first: self.token,
+        };
+        match self.isa.0 {
+            Kind::Portable => portable::rows(format, blocks, len, x, out),
+            // SAFETY: an `Isa` of this kind exists only if detection found
+            // the features that the function is compiled for.
+            #[cfg(target_arch = "x86_64")]
+            Kind::Avx2 => unsafe { super::avx2::rows(format, blocks, len, x, out) },
+            // SAFETY: as above.
+            #[cfg(target_arch = "x86_64")]
+            Kind::AvxVnni => unsafe { super::avx_vnni::rows(format, blocks, len, x, out) },
+            // SAFETY: as above.
+            #[cfg(target_arch = "x86_64")]
+            Kind::Avx512Vnni => unsafe { super::avx512::rows(format, blocks, len, x, out) },
+        }
+        T
+    }
+}
+
 impl<'a> Inputs<'a> {
-    /// The input of the `index`-th of the tokens, `groups` groups wide.
-    /// Anything out of range reads as an empty input.
-    fn token(&self, index: usize, groups: usize) -> Input<'a> {
+    /// The inputs of `T` tokens from the `first`-th on. Anything out of range
+    /// reads as an empty input.
+    fn tile<const T: usize>(&self, first: usize) -> Tile<'a, T> {
+        let groups = self.scales.len().min(self.sums.len());
+        let codes = self.codes.as_chunks().0;
+        let groups = groups.min(codes.len());
+        Tile {
+            values: self.values.as_chunks().0,
+            codes: &codes[..groups],
+            scales: &self.scales[..groups],
+            sums: &self.sums[..groups],
+            starts: core::array::from_fn(|t| self.start(first + t)),
+        }
+    }
+
+    /// The first group of the `index`-th of the tokens.
+    fn start(&self, index: usize) -> usize {
         let token = match self.picked {
             Some(picked) => picked
                 .get(index)
                 .map_or(usize::MAX, |token| *token as usize),
             None => index,
         };
-        let start = token
+        // Half of the largest number: adding a group's index does not wrap.
+        let column = token
             .saturating_mul(self.stride)
             .saturating_add(self.offset);
-        let (first, end) = (start / GROUP, (start / GROUP).saturating_add(groups));
-        Input {
-            values: self
-                .values
-                .get(start..end.saturating_mul(GROUP))
-                .unwrap_or_default(),
-            codes: self.codes.as_chunks().0.get(first..end).unwrap_or_default(),
-            scales: self.scales.get(first..end).unwrap_or_default(),
-            sums: self.sums.get(first..end).unwrap_or_default(),
-        }
-    }
-}
-
-/// Tokens that the kernels work on at a time.
-const TILE: usize = 4;
-
-/// Computes 16 outputs for each token: `out` is `[tokens, 16]`.
-///
-/// `blocks` is one block row: as many blocks as the inputs have groups.
-pub fn linear_block_row(
-    isa: Isa,
-    format: NumberFormat,
-    blocks: &[u8],
-    inputs: &Inputs<'_>,
-    out: &mut [f32],
-) {
-    let groups = blocks.len() / format.block_bytes();
-    let out = out.as_chunks_mut::<LANES>().0;
-    let mut token = 0;
-    for tile in out.chunks_mut(TILE) {
-        match tile {
-            [a, b, c, d] => {
-                let inputs = core::array::from_fn(|i| inputs.token(token + i, groups));
-                [*a, *b, *c, *d] = run::<4>(isa, format, blocks, &inputs);
-            }
-            rest => {
-                for (i, out) in rest.iter_mut().enumerate() {
-                    let input = [inputs.token(token + i, groups)];
-                    [*out] = run::<1>(isa, format, blocks, &input);
-                }
-            }
-        }
-        token += TILE;
-    }
-}
-
-fn run<const T: usize>(
-    isa: Isa,
-    format: NumberFormat,
-    blocks: &[u8],
-    x: &[Input<'_>; T],
-) -> [[f32; LANES]; T] {
-    match format {
-        NumberFormat::F32 => portable::f32_rows(isa, blocks, x),
-        NumberFormat::F16 => portable::f16_rows(isa, blocks, x),
-        NumberFormat::Q8 => match isa.0 {
-            Kind::Portable => portable::q8_rows(blocks, x),
-            // SAFETY: an `Isa` of this kind exists only if detection found
-            // the features that the function is compiled for.
-            #[cfg(target_arch = "x86_64")]
-            Kind::Avx2 => unsafe { super::avx2::q8_rows(blocks, x) },
-            // SAFETY: as above.
-            #[cfg(target_arch = "x86_64")]
-            Kind::Avx512Vnni => unsafe { super::avx512::q8_rows(blocks, x) },
-        },
-        NumberFormat::Q4 => match isa.0 {
-            Kind::Portable => portable::q4_rows::<T, 288, false>(blocks, x),
-            // SAFETY: as above.
-            #[cfg(target_arch = "x86_64")]
-            Kind::Avx2 => unsafe { super::avx2::q4_rows::<T, 288, false>(blocks, x) },
-            // SAFETY: as above.
-            #[cfg(target_arch = "x86_64")]
-            Kind::Avx512Vnni => unsafe { super::avx512::q4_rows::<T, 288, false>(blocks, x) },
-        },
-        NumberFormat::Q4Affine => match isa.0 {
-            Kind::Portable => portable::q4_rows::<T, 320, true>(blocks, x),
-            // SAFETY: as above.
-            #[cfg(target_arch = "x86_64")]
-            Kind::Avx2 => unsafe { super::avx2::q4_rows::<T, 320, true>(blocks, x) },
-            // SAFETY: as above.
-            #[cfg(target_arch = "x86_64")]
-            Kind::Avx512Vnni => unsafe { super::avx512::q4_rows::<T, 320, true>(blocks, x) },
-        },
+        column.min(usize::MAX / 2) / GROUP
     }
 }
 
@@ -161,7 +195,12 @@ mod tests {
     use crate::kernels::quantize::quantize;
 
     const COLS: usize = 160;
-    const TOKENS: usize = 7;
+    /// Three block rows.
+    const ROWS: usize = 3 * LANES;
+    /// One tile of each size.
+    const TOKENS: usize = 16 + 8 + 4 + 2 + 1;
+    /// Bytes of the largest matrix.
+    const MOST_BYTES: usize = 3 * 5 * 2048;
 
     /// A small generator of its own, so that expectations depend on nothing.
     struct Noise(u32);
@@ -197,6 +236,12 @@ mod tests {
                 *bytes = half::f16::from_f32(noise.float()).to_le_bytes();
             }
         }
+    }
+
+    fn matrix(format: NumberFormat, bytes: &mut [u8; MOST_BYTES]) -> Matrix<'_> {
+        let bytes = &mut bytes[..3 * 5 * format.block_bytes()];
+        blocks(format, bytes);
+        Matrix::new(format, ROWS as u32, COLS as u32, bytes).unwrap()
     }
 
     struct Case {
@@ -242,17 +287,16 @@ mod tests {
     #[test]
     fn every_isa_gives_the_bits_of_the_portable_kernels() {
         for format in NumberFormat::ALL {
-            let mut bytes = [0; 5 * 2048];
-            let bytes = &mut bytes[..5 * format.block_bytes()];
-            blocks(format, bytes);
-            let mut expected = [0.0; TOKENS * LANES];
+            let mut bytes = [0; MOST_BYTES];
+            let matrix = matrix(format, &mut bytes);
+            let mut expected = [0.0; TOKENS * ROWS];
             let portable = Isa::PORTABLE;
             let case = Case::new(portable);
-            linear_block_row(portable, format, bytes, &case.inputs(), &mut expected);
+            linear(portable, &matrix, 0, &case.inputs(), &mut expected);
             for isa in Isa::available() {
                 let case = Case::new(isa);
-                let mut out = [0.0; TOKENS * LANES];
-                linear_block_row(isa, format, bytes, &case.inputs(), &mut out);
+                let mut out = [0.0; TOKENS * ROWS];
+                linear(isa, &matrix, 0, &case.inputs(), &mut out);
                 assert_eq!(
                     out.map(f32::to_bits),
                     expected.map(f32::to_bits),
@@ -268,17 +312,16 @@ mod tests {
     #[test]
     fn kernels_compute_the_product_of_decoded_weights() {
         for format in NumberFormat::ALL {
-            let mut bytes = [0; 5 * 2048];
-            let bytes = &mut bytes[..5 * format.block_bytes()];
-            blocks(format, bytes);
-            let matrix = crate::quant::Matrix::new(format, 16, COLS as u32, bytes).unwrap();
+            let mut bytes = [0; MOST_BYTES];
+            let matrix = matrix(format, &mut bytes);
             let case = Case::new(Isa::PORTABLE);
-            let mut out = [0.0; TOKENS * LANES];
-            linear_block_row(Isa::PORTABLE, format, bytes, &case.inputs(), &mut out);
+            let mut out = [0.0; TOKENS * ROWS];
+            linear(Isa::PORTABLE, &matrix, 0, &case.inputs(), &mut out);
             for token in 0..TOKENS {
-                for lane in 0..LANES {
+                for index in 0..ROWS {
                     let mut row = [0.0; COLS];
-                    matrix.decode_row(lane, &mut row);
+                    matrix.decode_row(index, &mut row);
+                    let (panel, lane) = (index / LANES, index % LANES);
                     let mut expected = 0.0;
                     for (c, weight) in row.iter().enumerate() {
                         let at = token * COLS + c;
@@ -289,7 +332,8 @@ mod tests {
                         };
                         expected += f64::from(*weight) * input;
                     }
-                    let error = (f64::from(out[token * LANES + lane]) - expected).abs();
+                    let error =
+                        (f64::from(out[(panel * TOKENS + token) * LANES + lane]) - expected).abs();
                     assert!(error < 2e-2, "{format:?}: {error}");
                 }
             }
@@ -297,24 +341,51 @@ mod tests {
     }
 
     #[test]
-    fn picked_tokens_and_column_offsets_are_honoured() {
-        let mut bytes = [0; 4 * 544];
+    fn picked_tokens_column_offsets_and_later_rows_are_honoured() {
+        let mut bytes = [0; 4 * 3 * 544];
         blocks(NumberFormat::Q8, &mut bytes);
+        let (rows, cols) = (ROWS as u32, (COLS - GROUP) as u32);
+        let matrix = Matrix::new(NumberFormat::Q8, rows, cols, &bytes).unwrap();
         let case = Case::new(Isa::PORTABLE);
         let narrow = Inputs {
             offset: GROUP,
             ..case.inputs()
         };
-        let mut all = [0.0; TOKENS * LANES];
-        linear_block_row(Isa::PORTABLE, NumberFormat::Q8, &bytes, &narrow, &mut all);
+        let mut all = [0.0; TOKENS * ROWS];
+        linear(Isa::PORTABLE, &matrix, 0, &narrow, &mut all);
         let picked = Inputs {
             picked: Some(&[6, 2]),
             count: 2,
             ..narrow
         };
-        let mut two = [0.0; 2 * LANES];
-        linear_block_row(Isa::PORTABLE, NumberFormat::Q8, &bytes, &picked, &mut two);
-        assert_eq!(two[..LANES], all[6 * LANES..]);
-        assert_eq!(two[LANES..], all[2 * LANES..3 * LANES]);
+        let second = &all[TOKENS * LANES..2 * TOKENS * LANES];
+        for isa in Isa::available() {
+            let mut two = [0.0; 2 * LANES];
+            linear(isa, &matrix, 1, &picked, &mut two);
+            assert_eq!(two[..LANES], second[6 * LANES..7 * LANES]);
+            assert_eq!(two[LANES..], second[2 * LANES..3 * LANES]);
+        }
+    }
+
+    #[test]
+    fn inputs_that_are_not_there_read_as_zeros() {
+        for format in NumberFormat::ALL {
+            let mut bytes = [0; MOST_BYTES];
+            let matrix = matrix(format, &mut bytes);
+            let case = Case::new(Isa::PORTABLE);
+            let picked = Inputs {
+                picked: Some(&[u32::MAX, 0]),
+                count: 3,
+                ..case.inputs()
+            };
+            for isa in Isa::available() {
+                let mut out = [1.0; 3 * ROWS];
+                linear(isa, &matrix, 0, &picked, &mut out);
+                for panel in out.chunks(3 * LANES) {
+                    assert!(panel[..LANES].iter().all(|v| *v == 0.0), "{format:?}");
+                    assert!(panel[2 * LANES..].iter().all(|v| *v == 0.0), "{format:?}");
+                }
+            }
+        }
     }
 }

@@ -26,6 +26,8 @@ pub mod rope;
 mod avx2;
 #[cfg(target_arch = "x86_64")]
 mod avx512;
+#[cfg(target_arch = "x86_64")]
+mod avx_vnni;
 
 pub use isa::Isa;
-pub use linear::{Inputs, linear_block_row};
+pub use linear::{Inputs, linear};

@@ -2,78 +2,80 @@
 
 use half::f16;
 
-use super::dispatch::for_each_isa;
-use super::linear::Input;
+use super::linear::{Panels, Tile};
 use super::math::widen_f16;
-use crate::quant::{GROUP, LANES};
+use crate::quant::{GROUP, LANES, NumberFormat};
 
-/// A block row of `f32` weights. Columns are added in ascending order.
-pub(super) fn f32_rows<const T: usize>(
-    isa: super::Isa,
+/// Block rows of `len` bytes times the tokens of a tile.
+#[inline(always)]
+pub(super) fn rows<const T: usize>(
+    format: NumberFormat,
     blocks: &[u8],
-    x: &[Input<'_>; T],
-) -> [[f32; LANES]; T] {
-    let mut out = [[0.0; LANES]; T];
-    let (columns, _) = blocks.as_chunks::<{ 4 * LANES }>();
-    for (out, x) in out.iter_mut().zip(x) {
-        add_f32_columns(isa, columns, x.values, out);
+    len: usize,
+    x: &Tile<'_, T>,
+    out: Panels<'_>,
+) {
+    for (row, out) in out.rows(blocks, len) {
+        match format {
+            NumberFormat::F32 => f32_row(row, x, out),
+            NumberFormat::F16 => f16_row(row, x, out),
+            NumberFormat::Q8 => q8_row(row, x, out),
+            NumberFormat::Q4 => q4_row::<T, 288, false>(row, x, out),
+            NumberFormat::Q4Affine => q4_row::<T, 320, true>(row, x, out),
+        }
     }
-    out
 }
 
-/// A block row of `f16` weights.
-pub(super) fn f16_rows<const T: usize>(
-    isa: super::Isa,
-    blocks: &[u8],
-    x: &[Input<'_>; T],
-) -> [[f32; LANES]; T] {
-    let mut out = [[0.0; LANES]; T];
-    let (columns, _) = blocks.as_chunks::<{ 2 * LANES }>();
-    for (out, x) in out.iter_mut().zip(x) {
-        add_f16_columns(isa, columns, x.values, out);
-    }
-    out
-}
-
-for_each_isa! {
-    /// `acc[row] += weight[column][row] * x[column]`, column after column.
-    pub fn add_f32_columns(columns: &[[u8; 4 * LANES]], x: &[f32], acc: &mut [f32; LANES]) {
-        let mut sum = *acc;
-        for (column, x) in columns.iter().zip(x) {
-            let weights = column.as_chunks::<4>().0;
-            for (sum, weight) in sum.iter_mut().zip(weights) {
-                *sum += f32::from_le_bytes(*weight) * x;
+/// `f32` weights. Columns are added in ascending order.
+#[inline(always)]
+pub(super) fn f32_row<const T: usize>(row: &[u8], x: &Tile<'_, T>, out: &mut [[f32; LANES]; T]) {
+    let mut acc = [[0.0; LANES]; T];
+    for (g, block) in row.as_chunks::<2048>().0.iter().enumerate() {
+        for (t, acc) in acc.iter_mut().enumerate() {
+            let Some(values) = x.values(t, g) else {
+                continue;
+            };
+            for (column, x) in block.as_chunks::<{ 4 * LANES }>().0.iter().zip(values) {
+                for (acc, weight) in acc.iter_mut().zip(column.as_chunks().0) {
+                    *acc += f32::from_le_bytes(*weight) * x;
+                }
             }
         }
-        *acc = sum;
     }
+    *out = acc;
 }
 
-for_each_isa! {
-    /// As [`add_f32_columns`], for `f16` weights.
-    pub fn add_f16_columns(columns: &[[u8; 2 * LANES]], x: &[f32], acc: &mut [f32; LANES]) {
-        let mut sum = *acc;
-        for (column, x) in columns.iter().zip(x) {
-            let weights = column.as_chunks::<2>().0;
-            for (sum, weight) in sum.iter_mut().zip(weights) {
-                *sum += widen_f16(u16::from_le_bytes(*weight)) * x;
+/// `f16` weights. Columns are added in ascending order.
+#[inline(always)]
+fn f16_row<const T: usize>(row: &[u8], x: &Tile<'_, T>, out: &mut [[f32; LANES]; T]) {
+    let mut acc = [[0.0; LANES]; T];
+    for (g, block) in row.as_chunks::<1024>().0.iter().enumerate() {
+        for (t, acc) in acc.iter_mut().enumerate() {
+            let Some(values) = x.values(t, g) else {
+                continue;
+            };
+            for (column, x) in block.as_chunks::<{ 2 * LANES }>().0.iter().zip(values) {
+                for (acc, weight) in acc.iter_mut().zip(column.as_chunks().0) {
+                    *acc += widen_f16(u16::from_le_bytes(*weight)) * x;
+                }
             }
         }
-        *acc = sum;
     }
+    *out = acc;
 }
 
-/// A block row of `q8` weights: for each group
-/// `acc = acc + (scale_w * scale_x) * dot`.
-pub(super) fn q8_rows<const T: usize>(blocks: &[u8], x: &[Input<'_>; T]) -> [[f32; LANES]; T] {
-    let mut out = [[0.0; LANES]; T];
-    for (g, block) in blocks.as_chunks::<544>().0.iter().enumerate() {
-        let (scales, lines) = split_q8(block);
-        for (out, x) in out.iter_mut().zip(x) {
-            let (Some(codes), Some(scale)) = (x.codes.get(g), x.scales.get(g)) else {
+/// `q8` weights: for each group `acc = acc + (scale_w * scale_x) * dot`.
+#[inline(always)]
+fn q8_row<const T: usize>(row: &[u8], x: &Tile<'_, T>, out: &mut [[f32; LANES]; T]) {
+    *out = [[0.0; LANES]; T];
+    for (g, block) in row.as_chunks::<544>().0.iter().enumerate() {
+        let (scales, lines) = split_halves(block);
+        for (t, out) in out.iter_mut().enumerate() {
+            let Some((codes, scale, _)) = x.group(t, g) else {
                 continue;
             };
             let mut dot = [0_i32; LANES];
+            let lines = lines.as_chunks::<64>().0;
             for (line, codes) in lines.iter().zip(codes.as_chunks::<4>().0) {
                 for (dot, weights) in dot.iter_mut().zip(line.as_chunks::<4>().0) {
                     for (weight, code) in weights.iter().zip(codes) {
@@ -86,18 +88,19 @@ pub(super) fn q8_rows<const T: usize>(blocks: &[u8], x: &[Input<'_>; T]) -> [[f3
             }
         }
     }
-    out
 }
 
-/// A block row of `q4` weights (`BLOCK` = 288) or `q4a` weights (320): for
-/// each group `acc = acc + (scale_w * scale_x) * dot`, for `q4a` then
+/// `q4` weights (`BLOCK` = 288) or `q4a` weights (320): for each group
+/// `acc = acc + (scale_w * scale_x) * dot`, for `q4a` then
 /// `acc = acc + min_w * (scale_x * sum_x)`.
-pub(super) fn q4_rows<const T: usize, const BLOCK: usize, const AFFINE: bool>(
-    blocks: &[u8],
-    x: &[Input<'_>; T],
-) -> [[f32; LANES]; T] {
-    let mut out = [[0.0; LANES]; T];
-    for (g, block) in blocks.as_chunks::<BLOCK>().0.iter().enumerate() {
+#[inline(always)]
+fn q4_row<const T: usize, const BLOCK: usize, const AFFINE: bool>(
+    row: &[u8],
+    x: &Tile<'_, T>,
+    out: &mut [[f32; LANES]; T],
+) {
+    *out = [[0.0; LANES]; T];
+    for (g, block) in row.as_chunks::<BLOCK>().0.iter().enumerate() {
         let (scales, rest) = split_halves(block);
         let (mins, lines) = if AFFINE {
             split_halves(rest)
@@ -105,10 +108,8 @@ pub(super) fn q4_rows<const T: usize, const BLOCK: usize, const AFFINE: bool>(
             ([0.0; LANES], rest)
         };
         let lines = lines.as_chunks::<64>().0;
-        for (out, x) in out.iter_mut().zip(x) {
-            let (Some(codes), Some(scale), Some(sum)) =
-                (x.codes.get(g), x.scales.get(g), x.sums.get(g))
-            else {
+        for (t, out) in out.iter_mut().enumerate() {
+            let Some((codes, scale, sum)) = x.group(t, g) else {
                 continue;
             };
             let mut dot = [if AFFINE { 0 } else { -8 * sum }; LANES];
@@ -122,7 +123,7 @@ pub(super) fn q4_rows<const T: usize, const BLOCK: usize, const AFFINE: bool>(
                     }
                 }
             }
-            let offset = scale * *sum as f32;
+            let offset = scale * sum as f32;
             for lane in 0..LANES {
                 out[lane] += (scales[lane] * scale) * dot[lane] as f32;
                 if AFFINE {
@@ -131,12 +132,6 @@ pub(super) fn q4_rows<const T: usize, const BLOCK: usize, const AFFINE: bool>(
             }
         }
     }
-    out
-}
-
-fn split_q8(block: &[u8; 544]) -> ([f32; LANES], &[[u8; 64]]) {
-    let (scales, rest) = split_halves(block);
-    (scales, rest.as_chunks::<64>().0)
 }
 
 /// Splits 16 `f16` off and widens them.

@@ -70,6 +70,15 @@ impl<'a> Matrix<'a> {
             .unwrap_or_default()
     }
 
+    /// The blocks of all outputs from block row `index` on; empty past the end.
+    pub fn block_rows_from(&self, index: usize) -> &'a [u8] {
+        let len = self.groups() * self.format.block_bytes();
+        index
+            .checked_mul(len)
+            .and_then(|start| self.bytes.get(start..))
+            .unwrap_or_default()
+    }
+
     /// Writes row `row` to `out`; stops at the shorter of the two. A row past
     /// the end reads as nothing.
     pub fn decode_row(&self, row: usize, out: &mut [f32]) {

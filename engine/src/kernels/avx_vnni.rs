@@ -1,0 +1,108 @@
+//! AVX-VNNI: the dot products of AVX-512 in registers of AVX2's width, for
+//! processors that have no AVX-512.
+//!
+//! `vpdpbusd` adds to 32 bits exactly, so neither signs nor saturation need
+//! care as they do with AVX2.
+
+use core::arch::x86_64::{
+    __m256i, _mm256_add_epi32, _mm256_and_si256, _mm256_dpbusd_avx_epi32, _mm256_set1_epi8,
+    _mm256_set1_epi32, _mm256_setzero_ps, _mm256_setzero_si256, _mm256_srli_epi16,
+    _mm256_xor_si256,
+};
+
+use super::avx2::{
+    add_q4_group, add_scaled, f16_row, groups, load, quad, split_halves, split_q4, store,
+};
+use super::linear::{Panels, Tile};
+use super::portable;
+use crate::quant::{LANES, NumberFormat};
+
+/// As [`portable::rows`].
+#[target_feature(enable = "avx2,f16c,avxvnni")]
+pub(super) fn rows<const T: usize>(
+    format: NumberFormat,
+    blocks: &[u8],
+    len: usize,
+    x: &Tile<'_, T>,
+    out: Panels<'_>,
+) {
+    for (row, out) in out.rows(blocks, len) {
+        match format {
+            NumberFormat::F32 => portable::f32_row(row, x, out),
+            NumberFormat::F16 => f16_row(row, x, out),
+            NumberFormat::Q8 => q8_row(row, x, out),
+            NumberFormat::Q4 => q4_row::<T, 288, false>(row, x, out),
+            NumberFormat::Q4Affine => q4_row::<T, 320, true>(row, x, out),
+        }
+    }
+}
+
+#[inline]
+#[target_feature(enable = "avx2,f16c,avxvnni")]
+fn q8_row<const T: usize>(row: &[u8], x: &Tile<'_, T>, out: &mut [[f32; LANES]; T]) {
+    let mut acc = [[_mm256_setzero_ps(); 2]; T];
+    // Signed weights become unsigned by adding 128, which the instruction
+    // needs; 128 times the sum of the codes is taken off again.
+    let flip = _mm256_set1_epi8(-128);
+    for (g, block) in row.as_chunks::<544>().0.iter().enumerate() {
+        let (scales, lines) = split_halves(block);
+        let groups = groups(x, g);
+        let mut dot = [[_mm256_setzero_si256(); 2]; T];
+        for (i, line) in lines.as_chunks::<64>().0.iter().enumerate().take(8) {
+            let halves = [load(line, 0), load(line, 1)];
+            let weights = halves.map(|half| _mm256_xor_si256(half, flip));
+            for t in 0..T {
+                let codes = quad(groups[t].0, i);
+                dot[t] = add_products(dot[t], weights, codes);
+            }
+        }
+        for t in 0..T {
+            let (_, scale, sum) = groups[t];
+            let excess = _mm256_set1_epi32(-128 * sum);
+            for half in 0..2 {
+                let dot = _mm256_add_epi32(dot[t][half], excess);
+                acc[t][half] = add_scaled(acc[t][half], scales[half], scale, dot);
+            }
+        }
+    }
+    store(acc, out);
+}
+
+#[inline]
+#[target_feature(enable = "avx2,f16c,avxvnni")]
+fn q4_row<const T: usize, const BLOCK: usize, const AFFINE: bool>(
+    row: &[u8],
+    x: &Tile<'_, T>,
+    out: &mut [[f32; LANES]; T],
+) {
+    let mut acc = [[_mm256_setzero_ps(); 2]; T];
+    let mask = _mm256_set1_epi8(15);
+    for (g, block) in row.as_chunks::<BLOCK>().0.iter().enumerate() {
+        let (scales, mins, lines) = split_q4::<AFFINE>(block);
+        let groups = groups(x, g);
+        let mut dot = [[_mm256_setzero_si256(); 2]; T];
+        for (i, line) in lines.as_chunks::<64>().0.iter().enumerate().take(4) {
+            let halves = [load(line, 0), load(line, 1)];
+            let low = halves.map(|half| _mm256_and_si256(half, mask));
+            let high = halves.map(|half| _mm256_and_si256(_mm256_srli_epi16::<4>(half), mask));
+            for t in 0..T {
+                dot[t] = add_products(dot[t], low, quad(groups[t].0, i));
+                dot[t] = add_products(dot[t], high, quad(groups[t].0, i + 4));
+            }
+        }
+        for t in 0..T {
+            add_q4_group::<AFFINE>(&mut acc[t], scales, mins, dot[t], groups[t]);
+        }
+    }
+    store(acc, out);
+}
+
+/// Adds the products of four columns to both halves of the rows.
+#[inline]
+#[target_feature(enable = "avx2,avxvnni")]
+fn add_products(dot: [__m256i; 2], weights: [__m256i; 2], codes: __m256i) -> [__m256i; 2] {
+    [
+        _mm256_dpbusd_avx_epi32(dot[0], weights[0], codes),
+        _mm256_dpbusd_avx_epi32(dot[1], weights[1], codes),
+    ]
+}
