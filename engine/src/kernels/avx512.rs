@@ -67,13 +67,13 @@ fn q8_row<const T: usize>(row: &[u8], x: &Tile<'_, T>, out: &mut [[f32; LANES]; 
         for (weights, line) in weights.iter_mut().zip(lines.as_chunks::<64>().0) {
             *weights = _mm512_xor_si512(load(line), flip);
         }
-        for t in 0..T {
+        for (t, acc) in acc.iter_mut().enumerate() {
             let Some((codes, scale, sum)) = x.group(t, g) else {
                 continue;
             };
             let dot = dot(&weights, codes);
             let excess = _mm512_slli_epi32::<7>(_mm512_set1_epi32(sum));
-            acc[t] = add_scaled(acc[t], scales, scale, _mm512_sub_epi32(dot, excess));
+            *acc = add_scaled(*acc, scales, scale, _mm512_sub_epi32(dot, excess));
         }
     }
     store(acc, out);
@@ -103,18 +103,18 @@ fn q4_row<const T: usize, const BLOCK: usize, const AFFINE: bool>(
             *low = _mm512_and_si512(bytes, mask);
             *high = _mm512_and_si512(_mm512_srli_epi16::<4>(bytes), mask);
         }
-        for t in 0..T {
+        for (t, acc) in acc.iter_mut().enumerate() {
             let Some((codes, scale, sum)) = x.group(t, g) else {
                 continue;
             };
             let dot = dot(&weights, codes);
             if AFFINE {
-                acc[t] = add_scaled(acc[t], scales, scale, dot);
+                *acc = add_scaled(*acc, scales, scale, dot);
                 let offset = _mm512_set1_ps(scale * sum as f32);
-                acc[t] = _mm512_add_ps(acc[t], _mm512_mul_ps(mins, offset));
+                *acc = _mm512_add_ps(*acc, _mm512_mul_ps(mins, offset));
             } else {
                 let excess = _mm512_slli_epi32::<3>(_mm512_set1_epi32(sum));
-                acc[t] = add_scaled(acc[t], scales, scale, _mm512_sub_epi32(dot, excess));
+                *acc = add_scaled(*acc, scales, scale, _mm512_sub_epi32(dot, excess));
             }
         }
     }

@@ -28,27 +28,28 @@ pub fn quantize_group(x: &[f32; GROUP], codes: &mut [i8; GROUP]) -> (f32, i32) {
     /// Below this a group counts as zero; its inverse would not be finite.
     const SMALLEST: f32 = 1e-30;
     // A maximum does not depend on the order, so lanes may be combined freely.
-    let mut lanes = [0.0_f32; 8];
-    for chunk in x.as_chunks::<8>().0 {
+    let mut lanes = [0.0_f32; 16];
+    for chunk in x.as_chunks::<16>().0 {
         for (lane, v) in lanes.iter_mut().zip(chunk) {
             let magnitude = f32::from_bits(v.to_bits() & 0x7fff_ffff);
             *lane = if magnitude > *lane { magnitude } else { *lane };
         }
     }
-    let largest = lanes
-        .iter()
-        .fold(0.0_f32, |max, v| if *v > max { *v } else { max });
+    for half in [8, 4, 2, 1] {
+        for i in 0..half {
+            let (a, b) = (lanes[i], lanes[i + half]);
+            lanes[i] = if b > a { b } else { a };
+        }
+    }
+    let largest = lanes[0];
     let (scale, inverse) = if largest > SMALLEST {
         (largest / 127.0, 127.0 / largest)
     } else {
         (0.0, 0.0)
     };
-    let mut sum = 0;
-    for (code, v) in codes.iter_mut().zip(x) {
-        let rounded = (v * inverse + ROUND).to_bits() as i32 - ROUND.to_bits() as i32;
-        *code = rounded as i8;
-        sum += i32::from(rounded as i8);
-    }
+    let rounded = x.map(|v| (v * inverse + ROUND).to_bits() as i8);
+    let sum = rounded.iter().map(|code| i32::from(*code)).sum();
+    *codes = rounded;
     (scale, sum)
 }
 
