@@ -5,6 +5,7 @@ use crate::kernels::{Inputs, Isa, quantize::quantize};
 use crate::quant::GROUP;
 
 use super::arena::Arena;
+use super::team::{Team, Units};
 
 /// One vector a token, padded with zeros to whole groups of 32.
 #[derive(Debug)]
@@ -54,6 +55,35 @@ impl<'a> Activation<'a> {
             .unwrap_or_default()
     }
 
+    /// Makes `count` vectors of `cols` columns: `fill(token, row)` writes each,
+    /// all but the padding, and its codes are computed at once.
+    pub(super) fn fill(
+        &mut self,
+        team: &impl Team,
+        isa: Isa,
+        [count, cols]: [usize; 2],
+        fill: impl Fn(usize, &mut [f32]) + Sync,
+    ) {
+        self.reshape(count, cols);
+        let columns = self.stride;
+        let len = count * columns;
+        let groups = columns / GROUP;
+        let values = Units::of_first(self.values, len, columns);
+        let codes = Units::of_first(self.codes, len, columns);
+        let scales = Units::of_first(self.scales, len / GROUP, groups);
+        let sums = Units::of_first(self.sums, len / GROUP, groups);
+        let all = ((values, codes), (scales, sums));
+        team.for_each_part(all, |first, ((values, codes), (scales, sums))| {
+            for (i, row) in values.data.chunks_mut(columns.max(1)).enumerate() {
+                if let Some((row, padding)) = row.split_at_mut_checked(cols) {
+                    fill(first + i, row);
+                    padding.fill(0.0);
+                }
+            }
+            quantize(isa, values.data, codes.data, scales.data, sums.data);
+        });
+    }
+
     /// Computes the codes of all vectors.
     pub(super) fn quantize(&mut self, isa: Isa) {
         let len = (self.count * self.stride).min(self.values.len());
@@ -79,6 +109,11 @@ impl<'a> Activation<'a> {
             picked: None,
             count: self.count,
         }
+    }
+
+    /// Columns that there is room for.
+    pub(super) fn capacity(&self) -> usize {
+        self.values.len()
     }
 
     /// The columns from `offset` on, as a kernel's input.

@@ -9,7 +9,7 @@ use crate::quant::{GROUP, Matrix};
 use super::decoder::{Decoder, Step};
 use super::heads::{join_heads, query_part, split_heads, unpack_heads};
 use super::layer::{GqaTensors, MlaTensors, QueryTensors};
-use super::linear::{add_bias, add_panel, panel_len, project, read_panel};
+use super::linear::{add_bias, add_panel_rows, panel_len, project, read_panel};
 use super::team::Team;
 
 impl<T: Team> Decoder<'_, T> {
@@ -154,9 +154,8 @@ impl<T: Team> Decoder<'_, T> {
         let hidden = self.config.hidden_size as usize;
         let panel = &mut buffers.panel[..panel_len(hidden, tokens)];
         add_bias(bias, tokens, panel);
-        for (token, residual) in rows_mut(buffers.residual, hidden, tokens) {
-            add_panel(panel, tokens, token, 1.0, residual);
-        }
+        let residual = &mut buffers.residual[..tokens * hidden];
+        add_panel_rows(&self.team, panel, tokens, None, residual, hidden);
         self.traffic.weights += (output.bytes().len() + size_of_val(bias)) as u64;
     }
 

@@ -215,13 +215,9 @@ impl<'a, T: Team> Decoder<'a, T> {
         tokens: &[u32],
         position: usize,
         logits: Logits,
-    ) -> Result<(), EngineError>
-    where
-        T: Clone + Send,
-    {
+    ) -> Result<(), EngineError> {
         self.check(tokens, position)?;
-        let team = self.team.clone();
-        team.enter(|| self.run(tokens, position, logits))
+        self.run(tokens, position, logits)
     }
 
     /// The last token's logits, after a call with [`Logits::Last`].
@@ -320,18 +316,14 @@ impl<'a, T: Team> Decoder<'a, T> {
     /// `input = rms_norm(residual)`, quantised.
     pub(super) fn normalize(&mut self, weight: &[f32], tokens: usize) {
         let hidden = self.config.hidden_size as usize;
+        let eps = self.config.rms_norm_eps;
+        let isa = self.isa;
+        let residual = &*self.buffers.residual;
         let input = &mut self.buffers.input;
-        input.reshape(tokens, hidden);
-        let rows = self.buffers.residual.chunks(hidden.max(1)).take(tokens);
-        for (token, residual) in rows.enumerate() {
-            let Some((out, padding)) = input.row_mut(token).split_at_mut_checked(hidden) else {
-                return;
-            };
-            let eps = self.config.rms_norm_eps;
-            norm::rms_norm(self.isa, residual, weight, eps, out);
-            padding.fill(0.0);
-        }
-        input.quantize(self.isa);
+        input.fill(&self.team, isa, [tokens, hidden], |token, out| {
+            let row = residual.chunks(hidden.max(1)).nth(token);
+            norm::rms_norm(isa, row.unwrap_or_default(), weight, eps, out);
+        });
         self.traffic.weights += size_of_val(weight) as u64;
     }
 

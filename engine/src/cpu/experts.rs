@@ -93,6 +93,11 @@ impl<'a> ExpertStore<'a> {
         }
     }
 
+    /// Whether all experts can be had at once.
+    pub(super) const fn is_mapped(&self) -> bool {
+        matches!(self, Self::Mapped)
+    }
+
     /// Expert `expert` of a layer. `later` tells whether the batch at hand will
     /// ask for an expert of this layer after this one.
     pub(super) fn expert(

@@ -75,6 +75,7 @@ pub(super) struct ExpertTensors<'a> {
 }
 
 /// A gated MLP; biases are empty where there are none.
+#[derive(Clone, Copy)]
 pub(super) struct Gated<'a> {
     pub(super) gate: Matrix<'a>,
     pub(super) up: Matrix<'a>,
@@ -221,6 +222,12 @@ impl<'a> Gated<'a> {
     /// Bytes of the three matrices.
     pub(super) const fn bytes(&self) -> u64 {
         (self.gate.bytes().len() + self.up.bytes().len() + self.down.bytes().len()) as u64
+    }
+
+    /// Bytes of the biases.
+    pub(super) const fn bias_bytes(&self) -> u64 {
+        (size_of_val(self.gate_bias) + size_of_val(self.up_bias) + size_of_val(self.down_bias))
+            as u64
     }
 }
 

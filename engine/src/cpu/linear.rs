@@ -81,8 +81,37 @@ pub(super) fn read_panel(panel: &[f32], tokens: usize, token: usize, out: &mut [
     }
 }
 
+/// Adds each token's vector of a panel to its row of `residual`, times its
+/// weight. `picked` has the tokens of the panel in ascending order and their
+/// weights; without it the panel has all tokens, with weight 1.
+pub(super) fn add_panel_rows(
+    team: &impl Team,
+    panel: &[f32],
+    tokens: usize,
+    picked: Option<(&[u32], &[f32])>,
+    residual: &mut [f32],
+    columns: usize,
+) {
+    team.for_each_range(residual, columns, |first, rows| {
+        for (i, row) in rows.chunks_mut(columns.max(1)).enumerate() {
+            let token = first + i;
+            let (index, weight) = match picked {
+                None => (token, 1.0),
+                Some((picked, weights)) => {
+                    let index = picked.binary_search(&(token as u32)).ok();
+                    match index.and_then(|index| Some((index, *weights.get(index)?))) {
+                        Some(found) => found,
+                        None => continue,
+                    }
+                }
+            };
+            add_panel(panel, tokens, index, weight, row);
+        }
+    });
+}
+
 /// `out += weight * panel`, for one token.
-pub(super) fn add_panel(panel: &[f32], tokens: usize, token: usize, weight: f32, out: &mut [f32]) {
+fn add_panel(panel: &[f32], tokens: usize, token: usize, weight: f32, out: &mut [f32]) {
     let rows = panel.chunks((LANES * tokens).max(1));
     for (rows, out) in rows.zip(out.chunks_mut(LANES)) {
         let row = rows.get(token * LANES..).unwrap_or_default();

@@ -3,12 +3,13 @@
 use crate::EngineError;
 use crate::kernels::Inputs;
 use crate::model::router::{self, Choice};
-use crate::quant::Matrix;
+use crate::quant::{LANES, Matrix};
 
 use super::decoder::Decoder;
+use super::expert_pass::ExpertPass;
 use super::experts::ExpertStore;
 use super::layer::{ExpertTensors, Gated, MlpTensors};
-use super::linear::{add_bias, add_panel, panel_len, project, project_gated, read_panel};
+use super::linear::{add_bias, add_panel_rows, panel_len, project, project_gated, read_panel};
 use super::team::Team;
 
 impl<'a, T: Team> Decoder<'a, T> {
@@ -27,6 +28,9 @@ impl<'a, T: Team> Decoder<'a, T> {
                 experts,
             } => {
                 self.choose_experts(router, router_bias, tokens);
+                if tokens == 1 && self.all_at_once(shared.as_ref(), experts)? {
+                    return Ok(());
+                }
                 if let Some(shared) = shared {
                     self.gated_mlp(shared, None);
                 }
@@ -66,6 +70,48 @@ impl<'a, T: Team> Decoder<'a, T> {
         let top_k = self.config.moe.map_or(1, |moe| moe.top_k) as usize;
         let mut choices = self.buffers.choices.iter().take(tokens * top_k);
         choices.any(|choice| choice.expert == expert)
+    }
+
+    /// One token's shared and chosen experts in one pass, if all are in the
+    /// file and the buffers, made for a batch, have room for them; otherwise
+    /// does nothing and returns `false`.
+    fn all_at_once(
+        &mut self,
+        shared: Option<&Gated<'_>>,
+        experts: &ExpertTensors<'_>,
+    ) -> Result<bool, EngineError> {
+        let Some(moe) = self.config.moe.filter(|_| self.experts.is_mapped()) else {
+            return Ok(false);
+        };
+        let buffers = &mut self.buffers;
+        let chosen = &buffers.choices[..moe.top_k as usize];
+        let pass = ExpertPass::new(shared, experts, chosen)?;
+        let columns = pass.columns();
+        let room = buffers.panel.len().min(buffers.second_panel.len());
+        if columns > room.min(buffers.middle.capacity()) {
+            return Ok(false);
+        }
+        let (isa, inputs) = (self.isa, buffers.input.inputs());
+        let gate = &mut buffers.panel[..columns];
+        let up = &mut buffers.second_panel[..columns];
+        let team = &self.team;
+        team.for_each_range_of_two(gate, up, LANES, |first, gate, up| {
+            pass.gate_and_up(isa, &inputs, first, [gate, up]);
+        });
+        let panel = &*buffers.panel;
+        let middle = &mut buffers.middle;
+        middle.fill(team, isa, [1, columns], |_, out| {
+            out.copy_from_slice(&panel[..columns]);
+        });
+        let hidden = self.config.hidden_size as usize;
+        let residual = &mut buffers.residual[..hidden];
+        let middle = &*middle;
+        team.for_each_range(residual, LANES, |first, range| {
+            pass.add_down(isa, middle, first, range);
+        });
+        self.traffic.weights += pass.bytes();
+        self.traffic.experts += pass.expert_bytes();
+        Ok(true)
     }
 
     /// Fills `choices`: for each token its experts in ascending order.
@@ -108,6 +154,7 @@ impl<'a, T: Team> Decoder<'a, T> {
     /// `residual += weight * down(silu(gate x) * up x)` for the picked tokens,
     /// or for all with weight 1.
     fn gated_mlp(&mut self, mlp: &Gated<'_>, picked: Option<usize>) {
+        let (team, isa) = (&self.team, self.isa);
         let buffers = &mut self.buffers;
         let all = buffers.input.inputs();
         let inputs = match picked {
@@ -120,38 +167,26 @@ impl<'a, T: Team> Decoder<'a, T> {
         };
         let tokens = inputs.count;
         project_gated(
-            &self.team,
-            self.isa,
+            team,
+            isa,
             [&mlp.gate, &mlp.up],
             [mlp.gate_bias, mlp.up_bias],
             &inputs,
             [&mut *buffers.panel, &mut *buffers.second_panel],
         );
+        let (panel, middle) = (&*buffers.panel, &mut buffers.middle);
+        middle.fill(team, isa, [tokens, mlp.down.cols()], |token, out| {
+            read_panel(panel, tokens, token, out);
+        });
+        project(team, isa, &mlp.down, &middle.inputs(), buffers.panel);
 
-        let width = mlp.down.cols();
-        buffers.middle.reshape(tokens, width);
-        for token in 0..tokens {
-            let (out, padding) = buffers.middle.row_mut(token).split_at_mut(width);
-            read_panel(buffers.panel, tokens, token, out);
-            padding.fill(0.0);
-        }
-        buffers.middle.quantize(self.isa);
-
-        let middle = buffers.middle.inputs();
-        project(&self.team, self.isa, &mlp.down, &middle, buffers.panel);
         let hidden = self.config.hidden_size as usize;
-        let len = panel_len(hidden, tokens);
-        add_bias(mlp.down_bias, tokens, &mut buffers.panel[..len]);
-        for i in 0..tokens {
-            let (token, weight) = match picked {
-                None => (i, 1.0),
-                Some(_) => (buffers.picked[i] as usize, buffers.picked_weights[i]),
-            };
-            let out = &mut buffers.residual[token * hidden..(token + 1) * hidden];
-            add_panel(&buffers.panel[..len], tokens, i, weight, out);
-        }
-        let biases = [mlp.gate_bias, mlp.up_bias, mlp.down_bias];
-        let bias_bytes: usize = biases.iter().map(|bias| size_of_val(*bias)).sum();
-        self.traffic.weights += mlp.bytes() + bias_bytes as u64;
+        let panel = &mut buffers.panel[..panel_len(hidden, tokens)];
+        add_bias(mlp.down_bias, tokens, panel);
+        let (picks, weights) = (&*buffers.picked, &*buffers.picked_weights);
+        let picked = picked.map(|count| (&picks[..count], &weights[..count]));
+        let rows = &mut buffers.residual[..all.count * hidden];
+        add_panel_rows(team, panel, tokens, picked, rows, hidden);
+        self.traffic.weights += mlp.bytes() + mlp.bias_bytes();
     }
 }

@@ -7,6 +7,7 @@ mod activation;
 mod arena;
 mod attention;
 mod decoder;
+mod expert_pass;
 mod experts;
 mod heads;
 mod layer;
@@ -14,11 +15,13 @@ mod linear;
 mod mlp;
 mod plan;
 mod team;
+#[cfg(feature = "std")]
+mod threads;
 
 pub use arena::{ARENA_ALIGNMENT, ArenaLine};
 pub use decoder::{Decoder, Logits, Traffic};
 pub use experts::StorageTraffic;
 pub use plan::{Plan, PlanOptions};
+pub use team::{Divide, Serial, Team, Units};
 #[cfg(feature = "std")]
-pub use team::Threads;
-pub use team::{Serial, Team};
+pub use threads::Threads;

@@ -1,24 +1,81 @@
 //! Who shares the work: one thread, or several.
 //!
-//! Work is split by outputs (rows, heads), never inside a sum, so the bits do
-//! not depend on the team.
+//! Work is split by outputs (rows, heads, tokens), never inside a sum, so the
+//! bits do not depend on the team.
 
-/// Threads that work on slices together.
+/// Data that can be cut between any two of its units.
+pub trait Divide: Sized + Send {
+    /// How many units there are.
+    fn units(&self) -> usize;
+
+    /// The first `at` units, and the others.
+    fn divide(self, at: usize) -> (Self, Self);
+}
+
+/// A slice whose units are `unit` elements long.
+#[derive(Debug)]
+pub struct Units<'a, T> {
+    /// The elements.
+    pub data: &'a mut [T],
+    /// Elements of a unit.
+    pub unit: usize,
+}
+
+impl<'a, T> Units<'a, T> {
+    /// `data` in units of `unit` elements.
+    pub const fn new(data: &'a mut [T], unit: usize) -> Self {
+        Self { data, unit }
+    }
+
+    /// The first `len` elements of `data`, or all, in units of `unit`.
+    pub fn of_first(data: &'a mut [T], len: usize, unit: usize) -> Self {
+        let len = len.min(data.len());
+        Self::new(&mut data[..len], unit)
+    }
+}
+
+impl<T: Send> Divide for Units<'_, T> {
+    fn units(&self) -> usize {
+        self.data.len() / self.unit.max(1)
+    }
+
+    fn divide(self, at: usize) -> (Self, Self) {
+        let middle = at.saturating_mul(self.unit).min(self.data.len());
+        let (left, right) = self.data.split_at_mut(middle);
+        (Self::new(left, self.unit), Self::new(right, self.unit))
+    }
+}
+
+/// Two things that are cut at the same units; the first says how many.
+impl<A: Divide, B: Divide> Divide for (A, B) {
+    fn units(&self) -> usize {
+        self.0.units()
+    }
+
+    fn divide(self, at: usize) -> (Self, Self) {
+        let (left, right) = (self.0.divide(at), self.1.divide(at));
+        ((left.0, right.0), (left.1, right.1))
+    }
+}
+
+/// Threads that work on data together.
 pub trait Team: Sync {
     /// How many threads work.
     fn threads(&self) -> usize;
 
-    /// Runs `work` where [`Self::for_each_range`] is cheapest to call.
-    fn enter<R: Send>(&self, work: impl FnOnce() -> R + Send) -> R;
+    /// Cuts `data` into parts and calls `work(index of the part's first unit,
+    /// part)` for each. Nothing may depend on where the cuts are.
+    fn for_each_part<D: Divide>(&self, data: D, work: impl Fn(usize, D) + Sync);
 
-    /// Cuts `data` at multiples of `unit` elements into at most one range a
-    /// thread and calls `work(index of the range's first unit, range)`.
+    /// As [`Self::for_each_part`], for a slice cut at multiples of `unit`.
     fn for_each_range<T: Send>(
         &self,
         data: &mut [T],
         unit: usize,
         work: impl Fn(usize, &mut [T]) + Sync,
-    );
+    ) {
+        self.for_each_part(Units::new(data, unit), |first, part| work(first, part.data));
+    }
 
     /// As [`Self::for_each_range`], for two slices cut at the same units.
     fn for_each_range_of_two<T: Send>(
@@ -27,7 +84,10 @@ pub trait Team: Sync {
         second: &mut [T],
         unit: usize,
         work: impl Fn(usize, &mut [T], &mut [T]) + Sync,
-    );
+    ) {
+        let both = (Units::new(first, unit), Units::new(second, unit));
+        self.for_each_part(both, |first, (a, b)| work(first, a.data, b.data));
+    }
 }
 
 /// One thread: the caller's.
@@ -39,106 +99,7 @@ impl Team for Serial {
         1
     }
 
-    fn enter<R: Send>(&self, work: impl FnOnce() -> R + Send) -> R {
-        work()
-    }
-
-    fn for_each_range<T: Send>(
-        &self,
-        data: &mut [T],
-        _unit: usize,
-        work: impl Fn(usize, &mut [T]) + Sync,
-    ) {
+    fn for_each_part<D: Divide>(&self, data: D, work: impl Fn(usize, D) + Sync) {
         work(0, data);
-    }
-
-    fn for_each_range_of_two<T: Send>(
-        &self,
-        first: &mut [T],
-        second: &mut [T],
-        _unit: usize,
-        work: impl Fn(usize, &mut [T], &mut [T]) + Sync,
-    ) {
-        work(0, first, second);
-    }
-}
-
-#[cfg(feature = "std")]
-pub use threads::Threads;
-
-#[cfg(feature = "std")]
-mod threads {
-    use std::sync::Arc;
-
-    use super::Team;
-
-    /// A pool of threads; clones share it.
-    #[derive(Debug, Clone)]
-    pub struct Threads(Arc<rayon::ThreadPool>);
-
-    impl Threads {
-        /// Starts `count` threads (at least one).
-        ///
-        /// # Errors
-        /// If the system refuses to start them.
-        pub fn new(count: usize) -> Result<Self, rayon::ThreadPoolBuildError> {
-            let builder = rayon::ThreadPoolBuilder::new().num_threads(count.max(1));
-            Ok(Self(Arc::new(builder.build()?)))
-        }
-    }
-
-    impl Team for Threads {
-        fn threads(&self) -> usize {
-            self.0.current_num_threads()
-        }
-
-        fn enter<R: Send>(&self, work: impl FnOnce() -> R + Send) -> R {
-            self.0.install(work)
-        }
-
-        fn for_each_range<T: Send>(
-            &self,
-            data: &mut [T],
-            unit: usize,
-            work: impl Fn(usize, &mut [T]) + Sync,
-        ) {
-            let work = |first, data: &mut [T], _: &mut [T]| work(first, data);
-            split(self.threads(), 0, data, &mut [], unit.max(1), &work);
-        }
-
-        fn for_each_range_of_two<T: Send>(
-            &self,
-            first: &mut [T],
-            second: &mut [T],
-            unit: usize,
-            work: impl Fn(usize, &mut [T], &mut [T]) + Sync,
-        ) {
-            split(self.threads(), 0, first, second, unit.max(1), &work);
-        }
-    }
-
-    /// Gives each of `pieces` threads its share of the units, by halving.
-    fn split<T: Send>(
-        pieces: usize,
-        first_unit: usize,
-        a: &mut [T],
-        b: &mut [T],
-        unit: usize,
-        work: &(impl Fn(usize, &mut [T], &mut [T]) + Sync),
-    ) {
-        let units = a.len() / unit;
-        let left = units * (pieces / 2) / pieces.max(1);
-        if pieces < 2 || left == 0 {
-            return work(first_unit, a, b);
-        }
-        let (a_left, a_right) = a.split_at_mut(left * unit);
-        let (b_left, b_right) = b.split_at_mut((left * unit).min(b.len()));
-        rayon::join(
-            || split(pieces / 2, first_unit, a_left, b_left, unit, work),
-            || {
-                let rest = pieces - pieces / 2;
-                split(rest, first_unit + left, a_right, b_right, unit, work);
-            },
-        );
     }
 }
