@@ -5,11 +5,11 @@
 //! stay in eight registers while every token of the tile meets them.
 
 use core::arch::x86_64::{
-    __m256i, __m512, __m512i, _mm256_loadu_si256, _mm512_add_epi32, _mm512_add_ps,
-    _mm512_and_si512, _mm512_cvtepi32_ps, _mm512_cvtph_ps, _mm512_dpbusd_epi32, _mm512_loadu_si512,
-    _mm512_mul_ps, _mm512_set1_epi8, _mm512_set1_epi32, _mm512_set1_ps, _mm512_setzero_ps,
-    _mm512_setzero_si512, _mm512_slli_epi32, _mm512_srli_epi16, _mm512_storeu_ps, _mm512_sub_epi32,
-    _mm512_xor_si512,
+    __m256i, __m512, __m512i, _MM_HINT_T0, _mm_prefetch, _mm256_loadu_si256, _mm512_add_epi32,
+    _mm512_add_ps, _mm512_and_si512, _mm512_cvtepi32_ps, _mm512_cvtph_ps, _mm512_dpbusd_epi32,
+    _mm512_loadu_si512, _mm512_mul_ps, _mm512_set1_epi8, _mm512_set1_epi32, _mm512_set1_ps,
+    _mm512_setzero_ps, _mm512_setzero_si512, _mm512_slli_epi32, _mm512_srli_epi16,
+    _mm512_storeu_ps, _mm512_sub_epi32, _mm512_xor_si512,
 };
 
 use super::linear::{Panels, Tile};
@@ -62,6 +62,9 @@ fn q8_row<const T: usize>(row: &[u8], x: &Tile<'_, T>, out: &mut [[f32; LANES]; 
     // needs; 128 times the sum of the codes is taken off again.
     let flip = _mm512_set1_epi8(-128);
     for (g, block) in row.as_chunks::<544>().0.iter().enumerate() {
+        if T == 1 {
+            prefetch(block);
+        }
         let (scales, lines) = split_halves(block);
         let mut weights = [_mm512_setzero_si512(); 8];
         for (weights, line) in weights.iter_mut().zip(lines.as_chunks::<64>().0) {
@@ -89,6 +92,9 @@ fn q4_row<const T: usize, const BLOCK: usize, const AFFINE: bool>(
     let mut acc = [_mm512_setzero_ps(); T];
     let mask = _mm512_set1_epi8(15);
     for (g, block) in row.as_chunks::<BLOCK>().0.iter().enumerate() {
+        if T == 1 {
+            prefetch(block);
+        }
         let (scales, rest) = split_halves(block);
         let (mins, lines) = if AFFINE {
             split_halves(rest)
@@ -119,6 +125,18 @@ fn q4_row<const T: usize, const BLOCK: usize, const AFFINE: bool>(
         }
     }
     store(acc, out);
+}
+
+/// How far ahead of its use a weight is asked for.
+const AHEAD: usize = 4096;
+
+#[inline]
+#[target_feature(enable = "avx512f")]
+fn prefetch(block: &[u8]) {
+    for line in block.chunks(64) {
+        // Any address will do: nothing is read.
+        _mm_prefetch::<_MM_HINT_T0>(line.as_ptr().wrapping_add(AHEAD).cast());
+    }
 }
 
 /// Exact products of a group: two sums, so that the processor need not wait
