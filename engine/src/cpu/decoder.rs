@@ -299,17 +299,19 @@ impl<'a, T: Team> Decoder<'a, T> {
     }
 
     fn compute_angles(&mut self, step: &Step) {
-        let half = (self.config.rope_dim() as usize / 2).max(1);
-        let cos = self.buffers.cos.chunks_mut(half);
-        let sin = self.buffers.sin.chunks_mut(half);
-        for ((i, cos), sin) in (0..step.tokens).zip(cos).zip(sin) {
-            rope::angles(
-                (step.position + i) as u32,
-                self.model.inverse_frequencies,
-                self.config.rope_attention_factor,
-                cos,
-                sin,
-            );
+        let half = self.config.rope_dim() as usize / 2;
+        for token in 0..step.tokens {
+            let angles = token * half..(token + 1) * half;
+            let (cos, sin) = (&mut self.buffers.cos, &mut self.buffers.sin);
+            if let (Some(cos), Some(sin)) = (cos.get_mut(angles.clone()), sin.get_mut(angles)) {
+                rope::angles(
+                    (step.position + token) as u32,
+                    self.model.inverse_frequencies,
+                    self.config.rope_attention_factor,
+                    cos,
+                    sin,
+                );
+            }
         }
     }
 
