@@ -257,6 +257,11 @@ fn logits_are_written_for_every_token() {
     let bytes = fs::read(&out).unwrap();
     let tensors = safetensors::SafeTensors::deserialize(&bytes).unwrap();
     assert_eq!(tensors.tensor("logits").unwrap().shape(), [3, 512]);
+    let huge = [
+        "logits", &model, "--ids", &ids, "--out", &out, "--pages", "huge",
+    ];
+    succeed(&huge);
+    assert!(bytes == fs::read(&out).unwrap(), "pages change nothing");
     for (bad, expected) in [
         ("[]", "empty"),
         ("[1, 512]", "token 512"),

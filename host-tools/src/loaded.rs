@@ -1,13 +1,13 @@
 //! A briquette on disk, mapped, and the memory to run it in.
 
 use std::fs::File;
-use std::io;
+use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
 use briquette_engine::EngineError;
 use briquette_engine::blob::{Blob, BlobError};
 use briquette_engine::cpu::{ArenaLine, Plan};
-use memmap2::Mmap;
+use memmap2::{Mmap, MmapMut};
 
 /// Why a briquette could not be loaded.
 #[derive(Debug, thiserror::Error)]
@@ -50,7 +50,17 @@ pub enum LoadError {
     Engine(#[from] EngineError),
 }
 
-/// A mapped file.
+/// How a briquette's bytes come into memory. Either way they are there once.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, clap::ValueEnum)]
+pub enum Pages {
+    /// Mapped from the file: opening takes no time
+    #[default]
+    Mapped,
+    /// Read once into huge pages: opening takes a while, then reading is faster
+    Huge,
+}
+
+/// A file in memory.
 #[derive(Debug)]
 pub struct BriqFile {
     path: PathBuf,
@@ -63,6 +73,14 @@ impl BriqFile {
     /// # Errors
     /// If it cannot be opened.
     pub fn open(path: &Path) -> Result<Self, LoadError> {
+        Self::open_in(path, Pages::Mapped)
+    }
+
+    /// Maps the file at `path` or reads it.
+    ///
+    /// # Errors
+    /// If it cannot be opened or read.
+    pub fn open_in(path: &Path, pages: Pages) -> Result<Self, LoadError> {
         let fail = |source| LoadError::Io {
             path: path.to_owned(),
             source,
@@ -72,10 +90,14 @@ impl BriqFile {
             let what = "is a folder; a briquette is a file made by `briquette pack`";
             return Err(fail(io::Error::other(what)));
         }
-        // SAFETY: the map is read-only. As with any mapped file, another
-        // process that truncates it while we read ends ours with a signal;
-        // briquettes are replaced by renaming, never changed in place.
-        let map = unsafe { Mmap::map(&file) }.map_err(fail)?;
+        let map = match pages {
+            Pages::Huge => read_into_huge_pages(file),
+            // SAFETY: the map is read-only. As with any mapped file, another
+            // process that truncates it while we read ends ours with a signal;
+            // briquettes are replaced by renaming, never changed in place.
+            Pages::Mapped => unsafe { Mmap::map(&file) },
+        };
+        let map = map.map_err(fail)?;
         Ok(Self {
             path: path.to_owned(),
             map,
@@ -96,6 +118,18 @@ impl BriqFile {
             source,
         })
     }
+}
+
+/// Reads all of `file` into memory that has huge pages where the system gives
+/// any (Linux; elsewhere they are as they are).
+fn read_into_huge_pages(mut file: File) -> io::Result<Mmap> {
+    let len = usize::try_from(file.metadata()?.len()).map_err(io::Error::other)?;
+    let mut map = MmapMut::map_anon(len)?;
+    // A system without huge pages refuses; then small ones have to do.
+    #[cfg(target_os = "linux")]
+    let _ = map.advise(memmap2::Advice::HugePage);
+    file.read_exact(&mut map)?;
+    map.make_read_only()
 }
 
 /// The one piece of memory that a session works in.

@@ -12,7 +12,7 @@ use briquette_engine::kernels::Isa;
 use serde_json::{Value, json};
 
 use super::CommandError;
-use crate::loaded::{Arena, BriqFile};
+use crate::loaded::{Arena, BriqFile, Pages};
 use crate::measure::{peak_memory, read_bandwidth};
 use crate::terminal::{self, bytes};
 
@@ -47,6 +47,9 @@ pub(crate) struct Args {
     /// Tokens that prefill takes at a time
     #[arg(long, default_value_t = 64, value_name = "N")]
     batch: u32,
+    /// How the file comes into memory
+    #[arg(long, value_enum, default_value_t = Pages::Mapped)]
+    pages: Pages,
     /// Runs of each measurement
     #[arg(long, default_value_t = 3, value_name = "N")]
     repeat: usize,
@@ -77,7 +80,7 @@ struct Measured {
 }
 
 pub(crate) fn run(args: &Args) -> Result<(), CommandError> {
-    let file = BriqFile::open(&args.file)?;
+    let file = BriqFile::open_in(&args.file, args.pages)?;
     let blob = file.blob()?;
     let threads = match args.threads.as_slice() {
         [] => vec![std::thread::available_parallelism().map_or(1, usize::from)],
@@ -241,7 +244,7 @@ fn show(
     if let Some(peak) = peak {
         writeln!(
             out,
-            "Peak memory of this process, mapped file included: {}",
+            "Peak memory of this process, the file included: {}",
             bytes(peak)
         )?;
     }

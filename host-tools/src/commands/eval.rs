@@ -39,7 +39,7 @@ pub(crate) struct Args {
 }
 
 pub(crate) fn run(args: &Args) -> Result<(), CommandError> {
-    let file = BriqFile::open(&args.file)?;
+    let file = BriqFile::open_in(&args.file, args.execution.pages)?;
     let blob = file.blob()?;
     let ids = tokens(args, &TextModel::new(&blob)?)?;
     if args.window < 2 || ids.len() < 2 {

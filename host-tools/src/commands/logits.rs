@@ -34,7 +34,7 @@ pub(crate) struct Args {
 
 pub(crate) fn run(args: &Args) -> Result<(), CommandError> {
     let ids = read_ids(&args.ids)?;
-    let file = BriqFile::open(&args.file)?;
+    let file = BriqFile::open_in(&args.file, args.execution.pages)?;
     let blob = file.blob()?;
     let vocab = blob.manifest().config.vocab_size as usize;
     let packed = PlanOptions::packed(blob.manifest());

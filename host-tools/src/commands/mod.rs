@@ -20,6 +20,8 @@ use std::num::NonZeroUsize;
 
 use briquette_engine::cpu::Threads;
 
+use crate::loaded::Pages;
+
 /// Arguments that every command with a running model has.
 #[derive(Debug, Default, clap::Args)]
 pub(crate) struct Execution {
@@ -32,6 +34,9 @@ pub(crate) struct Execution {
     /// Tokens that the cache holds [default: what the file was packed for]
     #[arg(long, value_name = "N")]
     pub(crate) context: Option<u32>,
+    /// How the file comes into memory
+    #[arg(long, value_enum, default_value_t = Pages::Mapped)]
+    pub(crate) pages: Pages,
 }
 
 /// Where a model runs.

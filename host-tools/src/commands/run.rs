@@ -126,7 +126,7 @@ impl Args {
 }
 
 pub(crate) fn run(args: &Args) -> Result<(), CommandError> {
-    let file = BriqFile::open(&args.file)?;
+    let file = BriqFile::open_in(&args.file, args.execution.pages)?;
     let blob = file.blob()?;
     let text = TextModel::new(&blob)?;
     let packed = PlanOptions::packed(blob.manifest());
