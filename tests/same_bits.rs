@@ -1,7 +1,7 @@
 //! The same briquette and tokens give the same bits, whatever does the work.
 
 use briquette::pack::WeightFormat;
-use briquette_engine::cpu::{Serial, Threads};
+use briquette_engine::cpu::{Serial, Team, Threads};
 use briquette_engine::kernels::Isa;
 use briquette_engine::kv::KvFormat;
 use briquette_tests::{Packed, Run, golden_folders};
@@ -15,6 +15,22 @@ const FORMATS: [(WeightFormat, KvFormat); 4] = [
 
 fn bits(logits: Vec<f32>) -> Vec<u32> {
     logits.into_iter().map(f32::to_bits).collect()
+}
+
+fn with_team(team: &Threads) -> Run<Threads> {
+    Run {
+        team: team.clone(),
+        isa: Isa::detect(),
+        batch: 64,
+    }
+}
+
+/// The logits after each of `ids`, decoded one at a time.
+fn one_by_one<T: Team + Clone + Send>(packed: &Packed, run: &Run<T>, ids: &[u32]) -> Vec<f32> {
+    packed.session(run, |session| {
+        let decode = |id: &u32| session.decode(*id).unwrap().to_vec();
+        ids.iter().flat_map(decode).collect()
+    })
 }
 
 #[test]
@@ -58,6 +74,14 @@ fn instruction_sets_threads_and_batches_change_nothing() {
                 };
                 let logits = bits(packed.logits(&run, &prompt.ids));
                 assert_eq!(logits, expected, "{what}, {team:?}");
+            }
+            // A token alone takes other ways than a batch.
+            let decoded = [
+                one_by_one(&packed, &Run::default(), &prompt.ids),
+                one_by_one(&packed, &with_team(&two), &prompt.ids),
+            ];
+            for logits in decoded {
+                assert_eq!(bits(logits), expected, "{what}, token by token");
             }
         }
     }
