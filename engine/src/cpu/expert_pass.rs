@@ -102,8 +102,11 @@ impl<'p> ExpertPass<'p> {
                 continue;
             }
             let row = (from - part.columns.start) / LANES;
-            let gate = &mut gate[from - start..to - start];
-            let up = &mut up[from - start..to - start];
+            let columns = from - start..to - start;
+            let (Some(gate), Some(up)) = (gate.get_mut(columns.clone()), up.get_mut(columns))
+            else {
+                continue;
+            };
             // Rows that only pad a group are not in the matrix.
             gate.fill(0.0);
             up.fill(0.0);
@@ -136,7 +139,8 @@ impl<'p> ExpertPass<'p> {
             let row = first + i * ROWS;
             for part in self.all() {
                 let mut results = [0.0; ROWS * LANES];
-                let results = &mut results[..residual.len().next_multiple_of(LANES)];
+                let len = residual.len().next_multiple_of(LANES);
+                let results = results.get_mut(..len).unwrap_or_default();
                 let x = middle.inputs_from(part.columns.start);
                 linear(isa, &part.mlp.down, row, &x, results);
                 add_bias(

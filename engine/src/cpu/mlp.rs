@@ -104,7 +104,7 @@ impl<'a, T: Team> Decoder<'a, T> {
             out.copy_from_slice(&panel[..columns]);
         });
         let hidden = self.config.hidden_size as usize;
-        let residual = &mut buffers.residual[..hidden];
+        let residual = buffers.residual.get_mut(..hidden).unwrap_or_default();
         let middle = &*middle;
         team.for_each_range(residual, LANES, |first, range| {
             pass.add_down(isa, middle, first, range);
@@ -143,9 +143,13 @@ impl<'a, T: Team> Decoder<'a, T> {
         for (token, chosen) in buffers.choices.chunks(top_k).take(tokens).enumerate() {
             let choice: Option<&Choice> = chosen.iter().find(|choice| choice.expert == expert);
             if let Some(choice) = choice {
-                buffers.picked[count] = token as u32;
-                buffers.picked_weights[count] = choice.weight;
-                count += 1;
+                let weights = &mut buffers.picked_weights;
+                if let (Some(picked), Some(weight)) =
+                    (buffers.picked.get_mut(count), weights.get_mut(count))
+                {
+                    (*picked, *weight) = (token as u32, choice.weight);
+                    count += 1;
+                }
             }
         }
         count
@@ -160,7 +164,7 @@ impl<'a, T: Team> Decoder<'a, T> {
         let inputs = match picked {
             None => all,
             Some(count) => Inputs {
-                picked: Some(&buffers.picked[..count]),
+                picked: buffers.picked.get(..count),
                 count,
                 ..all
             },
@@ -181,11 +185,13 @@ impl<'a, T: Team> Decoder<'a, T> {
         project(team, isa, &mlp.down, &middle.inputs(), buffers.panel);
 
         let hidden = self.config.hidden_size as usize;
-        let panel = &mut buffers.panel[..panel_len(hidden, tokens)];
+        let len = panel_len(hidden, tokens);
+        let panel = buffers.panel.get_mut(..len).unwrap_or_default();
         add_bias(mlp.down_bias, tokens, panel);
         let (picks, weights) = (&*buffers.picked, &*buffers.picked_weights);
-        let picked = picked.map(|count| (&picks[..count], &weights[..count]));
-        let rows = &mut buffers.residual[..all.count * hidden];
+        let picked = picked.and_then(|count| Some((picks.get(..count)?, weights.get(..count)?)));
+        let len = all.count * hidden;
+        let rows = buffers.residual.get_mut(..len).unwrap_or_default();
         add_panel_rows(team, panel, tokens, picked, rows, hidden);
         self.traffic.weights += mlp.bytes() + mlp.bias_bytes();
     }
