@@ -62,7 +62,7 @@ impl Isa {
         }
     }
 
-    /// Whether there are registers enough to work on up to 16 tokens at a
+    /// Whether there are registers enough to work on up to 8 tokens at a
     /// time; otherwise 4.
     pub(super) const fn has_many_registers(self) -> bool {
         match self.0 {

@@ -108,7 +108,6 @@ pub fn linear(isa: Isa, matrix: &Matrix<'_>, first: usize, inputs: &Inputs<'_>, 
                 token,
             };
             token += match inputs.count - token {
-                16.. if isa.has_many_registers() => call.run::<16>(out),
                 8.. if isa.has_many_registers() => call.run::<8>(out),
                 4.. => call.run::<4>(out),
                 2.. if isa.has_many_registers() => call.run::<2>(out),
@@ -198,7 +197,7 @@ mod tests {
     /// Three block rows.
     const ROWS: usize = 3 * LANES;
     /// One tile of each size.
-    const TOKENS: usize = 16 + 8 + 4 + 2 + 1;
+    const TOKENS: usize = 8 + 4 + 2 + 1;
     /// Bytes of the largest matrix.
     const MOST_BYTES: usize = 3 * 5 * 2048;
 
