@@ -24,6 +24,12 @@ macro_rules! for_each_isa {
                 body($($arg),*)
             }
 
+            #[cfg(target_arch = "aarch64")]
+            #[target_feature(enable = "neon,dotprod")]
+            fn neon_dot($($arg: $type),*) $(-> $ret)? {
+                body($($arg),*)
+            }
+
             match isa.0 {
                 $crate::kernels::isa::Kind::Portable => body($($arg),*),
                 // SAFETY: an `Isa` of this kind exists only if detection found
@@ -35,6 +41,9 @@ macro_rules! for_each_isa {
                 // SAFETY: as above.
                 #[cfg(target_arch = "x86_64")]
                 $crate::kernels::isa::Kind::Avx512Vnni => unsafe { avx512($($arg),*) },
+                // SAFETY: as above.
+                #[cfg(target_arch = "aarch64")]
+                $crate::kernels::isa::Kind::NeonDot => unsafe { neon_dot($($arg),*) },
             }
         }
     };

@@ -14,6 +14,8 @@ pub(super) enum Kind {
     AvxVnni,
     #[cfg(target_arch = "x86_64")]
     Avx512Vnni,
+    #[cfg(target_arch = "aarch64")]
+    NeonDot,
 }
 
 impl Isa {
@@ -46,6 +48,10 @@ impl Isa {
                 let _ = found.push(Self(Kind::Avx512Vnni));
             }
         }
+        #[cfg(target_arch = "aarch64")]
+        if has_neon_dot() {
+            let _ = found.push(Self(Kind::NeonDot));
+        }
         found.into_iter()
     }
 
@@ -59,6 +65,8 @@ impl Isa {
             Kind::AvxVnni => "avx-vnni",
             #[cfg(target_arch = "x86_64")]
             Kind::Avx512Vnni => "avx512-vnni",
+            #[cfg(target_arch = "aarch64")]
+            Kind::NeonDot => "neon-dotprod",
         }
     }
 
@@ -104,4 +112,13 @@ fn has_avx512_vnni() -> bool {
         target_feature = "avx512bw",
         target_feature = "avx512vnni"
     ));
+}
+
+/// As [`has_avx2`].
+#[cfg(target_arch = "aarch64")]
+fn has_neon_dot() -> bool {
+    #[cfg(feature = "std")]
+    return std::arch::is_aarch64_feature_detected!("dotprod");
+    #[cfg(not(feature = "std"))]
+    return cfg!(target_feature = "dotprod");
 }

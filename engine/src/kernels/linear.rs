@@ -151,6 +151,9 @@ impl Call<'_> {
             // SAFETY: as above.
             #[cfg(target_arch = "x86_64")]
             Kind::Avx512Vnni => unsafe { super::avx512::rows(format, blocks, len, x, out) },
+            // SAFETY: as above.
+            #[cfg(target_arch = "aarch64")]
+            Kind::NeonDot => unsafe { super::neon::rows(format, blocks, len, x, out) },
         }
         T
     }

@@ -28,6 +28,8 @@ mod avx2;
 mod avx512;
 #[cfg(target_arch = "x86_64")]
 mod avx_vnni;
+#[cfg(target_arch = "aarch64")]
+mod neon;
 
 pub use isa::Isa;
 pub use linear::{Inputs, linear};
