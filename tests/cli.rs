@@ -247,6 +247,67 @@ fn a_prompt_is_kept_for_later_runs() {
     assert_eq!(fs::read(&cache).unwrap(), b"a diary");
 }
 
+/// However few experts are in memory, the answer is the same; the reads are
+/// counted, and damage is found.
+#[test]
+fn experts_can_stay_in_the_file() {
+    let place = Workplace::new();
+    let model = place.path("model.briq");
+    let run = ["run", &model, "-p", "Hello, world!", "--raw", "-n", "12"];
+    let mapped = json(&run);
+    assert_eq!(mapped["storage_bytes"], 0);
+    let sizes = &json(&["inspect", &model])["not_mapped"];
+    assert_eq!(sizes["experts"], 32);
+    let expert = sizes["expert_slot_bytes"].as_u64().unwrap();
+    let mut bytes = u64::MAX;
+    for slots in ["1", "8", "32"] {
+        let mut args = run.to_vec();
+        args.extend(["--expert-slots", slots]);
+        let stored = json(&args);
+        assert_eq!(stored["tokens"], mapped["tokens"], "{slots} slots");
+        let count = |name: &str| stored[name].as_u64().unwrap();
+        assert_eq!(count("storage_bytes"), count("expert_misses") * expert);
+        assert!(count("storage_bytes") < bytes, "{slots} slots");
+        bytes = count("storage_bytes");
+    }
+    let bench = [
+        "bench", &model, "--prompt", "8", "--gen", "8", "--repeat", "1",
+    ];
+    let mut args = bench.to_vec();
+    args.extend(["--expert-slots", "4"]);
+    for result in json(&args)["results"].as_array().unwrap() {
+        assert!(result["storage_bytes_per_token"].as_f64().unwrap() > 0.0);
+    }
+    assert!(succeed(&args).contains("of the experts were in memory"));
+
+    let whole = fs::read(&model).unwrap();
+    let cut = place.path("cut.briq");
+    fs::write(&cut, &whole[..whole.len() / 2]).unwrap();
+    let error = fail(&["run", &cut, "-p", "Hi", "--expert-slots", "4"]);
+    assert!(error.contains("cut.briq"), "{error}");
+
+    let board = place.path("board.toml");
+    let profile = "description = \"a card\"\nram_bytes = 500000\nreserved_ram_bytes = 0\n\
+                   flash_bytes = 1000000\nreserved_flash_bytes = 0\nflash_mapped = false\n";
+    fs::write(&board, profile).unwrap();
+    let out = place.path("out.briq");
+    let source = golden("tiny-v3");
+    let pack = [
+        "pack",
+        &source,
+        "-o",
+        &out,
+        "--batch",
+        "1",
+        "--context",
+        "64",
+    ];
+    let mut args = pack.to_vec();
+    args.extend(["--target", &board]);
+    let fit = succeed(&args);
+    assert!(fit.contains("of 32 experts in memory"), "{fit}");
+}
+
 #[test]
 fn logits_are_written_for_every_token() {
     let place = Workplace::new();

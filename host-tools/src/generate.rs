@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
-use briquette_engine::cpu::Team;
+use briquette_engine::cpu::{StorageTraffic, Team};
 use briquette_engine::snapshot::SnapshotError;
 use briquette_engine::text::{Guide, GuideError, GuideOptions, Part, Sampler, SamplerError};
 use briquette_engine::{EngineError, Session};
@@ -53,6 +53,8 @@ pub struct Answer {
     /// Times that the weights were read for them: fewer than tokens where
     /// guesses came true.
     pub passes: usize,
+    /// Experts fetched from storage; nothing if they are mapped.
+    pub storage: StorageTraffic,
 }
 
 /// Why generation failed.
@@ -151,6 +153,7 @@ impl<'s, 'a, T: Team + Clone + Send> Conversation<'s, 'a, T> {
         mut emit: impl FnMut(Part, &str),
     ) -> Result<Answer, GenerateError> {
         let start = Instant::now();
+        let before = self.session.traffic().storage;
         let part = part_after(text.tokenizer(), prompt);
         let mut guide = self.guide(prompt, text, part, limits)?;
         let shared = self.keep_shared(prompt);
@@ -209,6 +212,7 @@ impl<'s, 'a, T: Team + Clone + Send> Conversation<'s, 'a, T> {
             prefill,
             decode: start.elapsed(),
             passes,
+            storage: self.session.traffic().storage.since(&before),
         })
     }
 

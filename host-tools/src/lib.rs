@@ -16,6 +16,7 @@ pub mod measure;
 pub mod pack;
 pub mod reasoning;
 pub mod screen;
+pub mod stored;
 pub mod target;
 pub mod terminal;
 pub mod text;

@@ -142,7 +142,14 @@ impl Arena {
     /// # Errors
     /// If the system does not have them.
     pub fn for_plan(plan: &Plan) -> Result<Self, LoadError> {
-        let bytes = plan.arena_bytes();
+        Self::with_bytes(plan.arena_bytes())
+    }
+
+    /// `bytes` bytes, rounded up to whole lines.
+    ///
+    /// # Errors
+    /// If the system does not have them.
+    pub fn with_bytes(bytes: u64) -> Result<Self, LoadError> {
         let fail = || LoadError::Memory { bytes };
         let lines = bytes.div_ceil(size_of::<ArenaLine>() as u64);
         let lines = usize::try_from(lines).map_err(|_| fail())?;
@@ -153,6 +160,11 @@ impl Arena {
     }
 
     /// The bytes.
+    pub fn bytes(&self) -> &[u8] {
+        bytemuck::cast_slice(&self.0)
+    }
+
+    /// The bytes, to be used.
     pub fn bytes_mut(&mut self) -> &mut [u8] {
         bytemuck::cast_slice_mut(&mut self.0)
     }

@@ -19,12 +19,20 @@ pub struct Target {
     pub ram_bytes: u64,
     /// Of these, bytes for stack, drivers and the rest of the program.
     pub reserved_ram_bytes: u64,
-    /// Bytes of flash or storage that can be read in place.
+    /// Bytes of flash or storage for the model and the program.
     pub flash_bytes: u64,
+    /// Whether the processor reads them in place. If not, all of a model but its
+    /// experts is loaded into RAM, and experts as there is room for.
+    #[serde(default = "mapped")]
+    pub flash_mapped: bool,
     /// Of these, bytes for the program.
     pub reserved_flash_bytes: u64,
     /// How it gets its firmware, if there is one.
     pub firmware: Option<Firmware>,
+}
+
+const fn mapped() -> bool {
+    true
 }
 
 /// How a device gets its firmware.
@@ -90,6 +98,15 @@ pub struct Fit {
     ram: u64,
     file: u64,
     flash: u64,
+    /// Experts in memory and in all, if the flash is not mapped.
+    slots: Option<(u64, u64)>,
+}
+
+impl Fit {
+    /// Experts that are kept in memory; 0 if all are read in place.
+    pub fn expert_slots(&self) -> u64 {
+        self.slots.map_or(0, |(slots, _)| slots)
+    }
 }
 
 impl fmt::Display for Fit {
@@ -100,12 +117,20 @@ impl fmt::Display for Fit {
             ram,
             file,
             flash,
+            slots,
         } = self;
         let [arena, ram, file, flash] = [arena, ram, file, flash].map(|count| bytes(*count));
         write!(
             f,
             "fits {description}: arena {arena} of {ram} free RAM, file {file} of {flash} free flash"
-        )
+        )?;
+        match slots {
+            Some((slots, experts)) => write!(
+                f,
+                "; its flash is not mapped: {slots} of {experts} experts in memory"
+            ),
+            None => Ok(()),
+        }
     }
 }
 
@@ -157,19 +182,38 @@ impl Target {
         parse(&text)
     }
 
-    /// Whether a model of `file_bytes` with this plan fits.
+    /// Whether a model of `file_bytes` with this plan fits. Where flash is not
+    /// mapped, the plan gets as many slots for experts as there is room for, and
+    /// the arena is counted with all that has to be loaded.
     ///
     /// # Errors
     /// If not: with the numbers, and with what would fit.
     pub fn check(
         &self,
         config: &ModelConfig,
+        experts: ExpertSizes,
         options: PlanOptions,
         file_bytes: u64,
     ) -> Result<Fit, DoesNotFit> {
         let ram = self.ram_bytes.saturating_sub(self.reserved_ram_bytes);
         let flash = self.flash_bytes.saturating_sub(self.reserved_flash_bytes);
-        let arena = arena_bytes(config, options);
+        let loaded = if self.flash_mapped {
+            0
+        } else {
+            file_bytes.saturating_sub(experts.bytes)
+        };
+        let need = Need {
+            config,
+            experts,
+            ram: ram.saturating_sub(loaded),
+        };
+        let mut options = options;
+        let mut slots = None;
+        if !self.flash_mapped && experts.count > 0 {
+            options.expert_slots = need.most_slots(options);
+            slots = Some((options.expert_slots.into(), experts.count));
+        }
+        let arena = need.arena_bytes(options).saturating_add(loaded);
         if arena <= ram && file_bytes <= flash {
             return Ok(Fit {
                 description: self.description.clone(),
@@ -177,6 +221,7 @@ impl Target {
                 ram,
                 file: file_bytes,
                 flash,
+                slots,
             });
         }
         let mut advice = String::new();
@@ -184,7 +229,7 @@ impl Target {
             advice += "; fewer bits a weight make the file smaller (--weights q4)";
         }
         if arena > ram {
-            advice += &match self.largest_context(config, options, ram) {
+            advice += &match need.largest_context(options) {
                 Some((context, 1)) if options.batch > 1 => {
                     format!("; it would fit with --context {context} --batch 1")
                 }
@@ -201,46 +246,71 @@ impl Target {
             advice,
         })
     }
+}
+
+/// A model on its way into so much RAM.
+struct Need<'a> {
+    config: &'a ModelConfig,
+    experts: ExpertSizes,
+    ram: u64,
+}
+
+impl Need<'_> {
+    fn arena_bytes(&self, options: PlanOptions) -> u64 {
+        let plan = Plan::for_config(self.config, self.experts, options);
+        plan.map_or(u64::MAX, |plan| plan.arena_bytes())
+    }
+
+    /// As many slots for experts as there is room for, but at least one.
+    fn most_slots(&self, options: PlanOptions) -> u32 {
+        let all = u32::try_from(self.experts.count).unwrap_or(u32::MAX);
+        let fits = |expert_slots| {
+            let options = PlanOptions {
+                expert_slots,
+                ..options
+            };
+            self.arena_bytes(options) <= self.ram
+        };
+        largest(all, fits).max(1)
+    }
 
     /// The longest context that fits with the batch asked for, else with
     /// batches of one.
-    fn largest_context(
-        &self,
-        config: &ModelConfig,
-        options: PlanOptions,
-        ram: u64,
-    ) -> Option<(u32, u32)> {
+    fn largest_context(&self, options: PlanOptions) -> Option<(u32, u32)> {
         [options.batch, 1].into_iter().find_map(|batch| {
-            let fits = |context: u32| {
+            let fits = |context| {
                 let options = PlanOptions {
                     context,
                     batch,
                     ..options
                 };
-                arena_bytes(config, options) <= ram
+                self.arena_bytes(options) <= self.ram
             };
-            // Halving: the arena grows with the context.
-            let (mut low, mut high) = (0, options.context);
-            while low < high {
-                let middle = low + (high - low).div_ceil(2);
-                if fits(middle) {
-                    low = middle;
-                } else {
-                    high = middle - 1;
-                }
-            }
-            (low > 0).then_some((low, batch))
+            let context = largest(options.context, fits);
+            (context > 0).then_some((context, batch))
         })
     }
 }
 
-fn arena_bytes(config: &ModelConfig, options: PlanOptions) -> u64 {
-    let plan = Plan::for_config(config, ExpertSizes::default(), options);
-    plan.map_or(u64::MAX, |plan| plan.arena_bytes())
+/// The largest number up to `most` that fits, by halving; 0 if none does.
+fn largest(most: u32, fits: impl Fn(u32) -> bool) -> u32 {
+    let (mut low, mut high) = (0, most);
+    while low < high {
+        let middle = low + (high - low).div_ceil(2);
+        if fits(middle) {
+            low = middle;
+        } else {
+            high = middle - 1;
+        }
+    }
+    low
 }
 
 #[cfg(test)]
 mod tests {
+    use briquette_engine::blob::{Attention, Gqa};
+    use briquette_engine::kv::KvFormat;
+
     use super::*;
 
     #[test]
@@ -255,5 +325,64 @@ mod tests {
             "{error}"
         );
         assert!(Target::find("nowhere/board.toml").is_err());
+    }
+
+    /// What is not mapped is loaded; experts as there is room for.
+    #[test]
+    fn flash_that_is_not_mapped_takes_ram() {
+        let config = ModelConfig {
+            vocab_size: 96,
+            hidden_size: 32,
+            num_hidden_layers: 1,
+            num_attention_heads: 2,
+            intermediate_size: 32,
+            max_position_embeddings: 64,
+            rms_norm_eps: 1e-6,
+            tie_word_embeddings: true,
+            mlp_bias: false,
+            attention: Attention::Gqa(Gqa {
+                num_key_value_heads: 1,
+                head_dim: 16,
+                query_key_norm: false,
+                qkv_bias: false,
+                output_bias: false,
+            }),
+            softmax_scale: 0.25,
+            rope_attention_factor: 1.0,
+            sliding_window: None,
+            moe: None,
+        };
+        let experts = ExpertSizes {
+            count: 8,
+            bytes: 80_000,
+            largest: 10_000,
+        };
+        let options = PlanOptions {
+            context: 16,
+            batch: 1,
+            logits: 1,
+            kv: KvFormat::Q8,
+            expert_slots: 0,
+        };
+        let arena = Plan::for_config(&config, experts, options).unwrap();
+        let target = |ram_bytes, flash_mapped| Target {
+            description: "a board".into(),
+            ram_bytes,
+            reserved_ram_bytes: 0,
+            flash_bytes: 1 << 20,
+            flash_mapped,
+            reserved_flash_bytes: 0,
+            firmware: None,
+        };
+        let check = |ram, mapped| target(ram, mapped).check(&config, experts, options, 100_000);
+        let mapped = arena.arena_bytes();
+        assert_eq!(check(mapped, true).unwrap().arena, mapped);
+        // 20000 bytes are loaded; each slot takes its expert and a few bytes.
+        assert!(check(mapped + 29_999, false).is_err());
+        let fit = check(mapped + 20_000 + 3 * 10_100, false).unwrap();
+        assert_eq!(fit.slots, Some((3, 8)));
+        assert!(fit.to_string().contains("3 of 8 experts"), "{fit}");
+        let fit = check(mapped + 1_000_000, false).unwrap();
+        assert_eq!(fit.slots, Some((8, 8)));
     }
 }

@@ -254,8 +254,8 @@ fn victim(slots: &[Slot], layer: u32, later: impl Fn(u32) -> bool) -> usize {
         _ if slot.layer == layer && later(slot.expert) => (2, u64::from(u32::MAX - slot.expert)),
         used => (1, used),
     };
-    let first = (0..slots.len()).min_by_key(|index| order(&slots[*index]));
-    first.unwrap_or(0)
+    let first = slots.iter().enumerate().min_by_key(|(_, slot)| order(slot));
+    first.map_or(0, |(index, _)| index)
 }
 
 #[cfg(test)]

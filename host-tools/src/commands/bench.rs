@@ -12,8 +12,9 @@ use briquette_engine::kernels::Isa;
 use serde_json::{Value, json};
 
 use super::CommandError;
-use crate::loaded::{Arena, BriqFile, Pages};
+use crate::loaded::{Arena, Pages};
 use crate::measure::{peak_memory, read_bandwidth};
+use crate::stored::{Briquette, FileStorage, hit_rate};
 use crate::terminal::{self, bytes};
 
 /// Measures tokens per second, bytes touched per token, peak memory and the
@@ -22,6 +23,7 @@ use crate::terminal::{self, bytes};
 #[command(after_help = "Examples:
   briquette bench model.briq
   briquette bench model.briq --prompt 512 --gen 64 --threads 1,2 --depth 0,2048 --json
+  briquette bench model.briq --expert-slots 32
 
 Medians of --repeat runs, taken in turns so that drift hits all alike.")]
 pub(crate) struct Args {
@@ -50,6 +52,11 @@ pub(crate) struct Args {
     /// How the file comes into memory
     #[arg(long, value_enum, default_value_t = Pages::Mapped)]
     pages: Pages,
+    /// Keep N experts in memory and read the others from the file when they are
+    /// needed, instead of mapping it. Bytes read are what was asked of the file;
+    /// the system may still have had some of them in memory
+    #[arg(long, value_name = "N", conflicts_with = "pages", value_parser = clap::value_parser!(u32).range(1..))]
+    expert_slots: Option<u32>,
     /// Runs of each measurement
     #[arg(long, default_value_t = 3, value_name = "N")]
     repeat: usize,
@@ -80,8 +87,8 @@ struct Measured {
 }
 
 pub(crate) fn run(args: &Args) -> Result<(), CommandError> {
-    let file = BriqFile::open_in(&args.file, args.pages)?;
-    let blob = file.blob()?;
+    let mut file = Briquette::open(&args.file, args.pages, args.expert_slots)?;
+    let (blob, mut storage) = file.parts()?;
     let threads = match args.threads.as_slice() {
         [] => vec![std::thread::available_parallelism().map_or(1, usize::from)],
         given => given.iter().map(|count| (*count).max(1)).collect(),
@@ -99,7 +106,7 @@ pub(crate) fn run(args: &Args) -> Result<(), CommandError> {
             if terminal::interrupted() {
                 return Err(CommandError::Interrupted);
             }
-            let (time, read) = measure(&blob, *test, args.batch)?;
+            let (time, read) = measure(&blob, storage.as_deref_mut(), *test, args)?;
             seconds[i].push(time);
             traffic[i] = read;
             bar.inc(1);
@@ -145,10 +152,16 @@ fn tests(args: &Args, threads: &[usize]) -> Vec<Test> {
 }
 
 /// Seconds for one run, and what it read.
-fn measure(blob: &Blob<'_>, test: Test, batch: u32) -> Result<(f64, Traffic), CommandError> {
+fn measure(
+    blob: &Blob<'_>,
+    storage: Option<&mut FileStorage>,
+    test: Test,
+    args: &Args,
+) -> Result<(f64, Traffic), CommandError> {
     let options = PlanOptions {
         context: test.depth + test.tokens,
-        batch,
+        batch: args.batch,
+        expert_slots: args.expert_slots.unwrap_or(0),
         ..PlanOptions::packed(blob.manifest())
     };
     let plan = Plan::new(blob.manifest(), options)?;
@@ -156,10 +169,14 @@ fn measure(blob: &Blob<'_>, test: Test, batch: u32) -> Result<(f64, Traffic), Co
     let team =
         Threads::new(test.threads).map_err(|error| CommandError::Threads(error.to_string()))?;
     let memory = arena.bytes_mut();
-    let mut session = Session::with_team(blob.clone(), &plan, memory, team, Isa::detect())?;
+    let (blob, isa) = (blob.clone(), Isa::detect());
+    let vocab = blob.manifest().config.vocab_size;
+    let mut session = match storage {
+        None => Session::with_team(blob, &plan, memory, team, isa)?,
+        Some(storage) => Session::with_storage(blob, storage, &plan, memory, team, isa)?,
+    };
 
     // Any tokens cost the same; a spread of them chooses a spread of experts.
-    let vocab = blob.manifest().config.vocab_size;
     let token = |i: u32| i.wrapping_mul(2_654_435_761) % vocab;
     if test.depth > 0 {
         let filler: Vec<u32> = (0..test.depth).map(token).collect();
@@ -241,12 +258,30 @@ fn show(
             measured.bandwidth * 100.0,
         )?;
     }
+    write_storage(&mut out, results)?;
     if let Some(peak) = peak {
         writeln!(
             out,
             "Peak memory of this process, the file included: {}",
             bytes(peak)
         )?;
+    }
+    Ok(())
+}
+
+/// What was read from storage, if anything was.
+fn write_storage(out: &mut impl Write, results: &[Measured]) -> std::io::Result<()> {
+    for measured in results {
+        let (test, storage) = (measured.test, &measured.traffic.storage);
+        if let Some(rate) = hit_rate(storage) {
+            let name = if test.prefill { "prefill" } else { "decode" };
+            writeln!(
+                out,
+                "{name} {}: {rate:.1} % of the experts were in memory, {} a token read from the file",
+                test.tokens,
+                bytes(storage.bytes / u64::from(test.tokens)),
+            )?;
+        }
     }
     Ok(())
 }
@@ -265,5 +300,8 @@ fn to_json(measured: &Measured) -> Value {
         "weight_bytes_per_token": measured.traffic.weights as f64 / f64::from(test.tokens),
         "kv_bytes_per_token": measured.traffic.kv as f64 / f64::from(test.tokens),
         "bandwidth_fraction": measured.bandwidth,
+        "expert_hits": measured.traffic.storage.hits,
+        "expert_misses": measured.traffic.storage.misses,
+        "storage_bytes_per_token": measured.traffic.storage.bytes as f64 / f64::from(test.tokens),
     })
 }

@@ -11,7 +11,7 @@ use super::device::{PatienceArgs, TalkArgs, talk};
 use crate::device::{Client, Line, Patience, Port};
 use crate::firmware::{self, Checkout, Emulator, Program};
 use crate::loaded::BriqFile;
-use crate::target::{Firmware, Runner, Target};
+use crate::target::{Firmware, Fit, Runner, Target};
 
 /// Builds the firmware around a briquette, and runs it in QEMU or flashes it
 /// with probe-rs.
@@ -56,7 +56,7 @@ const EMULATOR_START: Duration = Duration::from_secs(30);
 
 pub(crate) fn run(args: &Args) -> Result<(), CommandError> {
     let target = Target::find(&args.target)?;
-    require_fit(args, &target)?;
+    let fit = require_fit(args, &target)?;
     let Some(firmware) = &target.firmware else {
         return Err(CommandError::Refused(format!(
             "there is no firmware for {}: its profile has no [firmware]; on Linux, copy the \
@@ -65,7 +65,7 @@ pub(crate) fn run(args: &Args) -> Result<(), CommandError> {
         )));
     };
     let checkout = Checkout::find(args.repository.as_deref())?;
-    let program = checkout.build(firmware, &args.file)?;
+    let program = checkout.build(firmware, &args.file, fit.expert_slots())?;
     match &firmware.runner {
         Runner::Qemu(machine) => emulate(args, machine, &program),
         Runner::ProbeRs(chip) => flash(args, firmware, chip, &program),
@@ -73,14 +73,19 @@ pub(crate) fn run(args: &Args) -> Result<(), CommandError> {
 }
 
 /// Refuses, with the numbers, a model that does not fit.
-fn require_fit(args: &Args, target: &Target) -> Result<(), CommandError> {
+fn require_fit(args: &Args, target: &Target) -> Result<Fit, CommandError> {
     let file = BriqFile::open(&args.file)?;
     let blob = file.blob()?;
     let manifest = blob.manifest();
     let options = PlanOptions::packed(manifest);
-    let fit = target.check(&manifest.config, options, blob.bytes().len() as u64)?;
+    let fit = target.check(
+        &manifest.config,
+        manifest.expert_sizes(),
+        options,
+        blob.bytes().len() as u64,
+    )?;
     eprintln!("{fit}");
-    Ok(())
+    Ok(fit)
 }
 
 fn emulate(args: &Args, machine: &str, program: &Program) -> Result<(), CommandError> {

@@ -193,6 +193,11 @@ fn report(blob: &Blob<'_>, plan: &Plan) -> Value {
             "arena_bytes": plan.arena_bytes(),
             "resident_bytes": manifest.memory.resident_bytes,
         },
+        "not_mapped": {
+            "resident_bytes": blob.resident_bytes(),
+            "expert_slot_bytes": manifest.expert_sizes().largest,
+            "experts": manifest.expert_sizes().count,
+        },
     })
 }
 
@@ -314,6 +319,22 @@ impl std::fmt::Display for Page<'_> {
             f,
             "  read-only   {:>11}  (flash or mapped file)",
             bytes(manifest.memory.resident_bytes)
+        )?;
+        let experts = manifest.expert_sizes();
+        if experts.count == 0 {
+            return Ok(());
+        }
+        writeln!(f, "\nWhere storage is not mapped, in RAM besides the arena")?;
+        writeln!(
+            f,
+            "  resident    {:>11}  all but the experts",
+            bytes(self.blob.resident_bytes())
+        )?;
+        writeln!(
+            f,
+            "  an expert   {:>11}  {} in all; those in memory are as many as there is room for",
+            bytes(experts.largest),
+            experts.count
         )
     }
 }

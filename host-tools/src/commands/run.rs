@@ -14,8 +14,9 @@ use super::{CommandError, Execution};
 use crate::chat::Message;
 use crate::files;
 use crate::generate::{Answer, Conversation, Limits, Stop};
-use crate::loaded::{Arena, BriqFile};
+use crate::loaded::Arena;
 use crate::screen::{Screen, Written};
+use crate::stored::{Briquette, hit_rate};
 use crate::terminal;
 use crate::text::TextModel;
 
@@ -27,6 +28,7 @@ use crate::text::TextModel;
   echo \"What is 2 + 2?\" | briquette run model.briq --json
   briquette run model.briq -p \"How many r in strawberry?\" --think-budget 200
   briquette run model.briq --system \"You are terse.\" --prompt-cache terse.cache -p \"Why?\"
+  briquette run model.briq -p \"Hello\" --expert-slots 32
   briquette run model.briq            (a chat; an empty line or Ctrl-D ends it)
 
 What stands between <think> and </think> goes to stderr, the answer to stdout.
@@ -84,6 +86,10 @@ pub(crate) struct Args {
     /// Print one JSON object instead of streaming
     #[arg(long)]
     json: bool,
+    /// Keep N experts in memory and read the others from the file when they are
+    /// needed, instead of mapping it: for models larger than RAM
+    #[arg(long, value_name = "N", conflicts_with = "pages", value_parser = clap::value_parser!(u32).range(1..))]
+    expert_slots: Option<u32>,
     #[command(flatten)]
     execution: Execution,
 }
@@ -109,6 +115,7 @@ impl Args {
             draft: 0,
             seed: None,
             json: false,
+            expert_slots: None,
             execution: Execution::default(),
         }
     }
@@ -126,21 +133,26 @@ impl Args {
 }
 
 pub(crate) fn run(args: &Args) -> Result<(), CommandError> {
-    let file = BriqFile::open_in(&args.file, args.execution.pages)?;
-    let blob = file.blob()?;
+    let mut file = Briquette::open(&args.file, args.execution.pages, args.expert_slots)?;
+    let (blob, storage) = file.parts()?;
     let text = TextModel::new(&blob)?;
     let packed = PlanOptions::packed(blob.manifest());
     let options = PlanOptions {
         context: args.execution.context.unwrap_or(packed.context),
         // Every token of a draft that is tried has logits of its own.
         logits: (args.draft as u32).saturating_add(1).min(packed.batch),
+        expert_slots: args.expert_slots.unwrap_or(0),
         ..packed
     };
     let plan = Plan::new(blob.manifest(), options)?;
     let mut arena = Arena::for_plan(&plan)?;
     let team = args.execution.team()?;
     let memory = arena.bytes_mut();
-    let mut session = Session::with_team(blob, &plan, memory, team, Isa::detect())?;
+    let isa = Isa::detect();
+    let mut session = match storage {
+        None => Session::with_team(blob, &plan, memory, team, isa)?,
+        Some(storage) => Session::with_storage(blob, storage, &plan, memory, team, isa)?,
+    };
     let options = args.sampler_options();
     let mut talk = Talk {
         args,
@@ -304,6 +316,9 @@ impl Talk<'_, '_> {
             "prefill_seconds": answer.prefill.as_secs_f64(),
             "decode_seconds": answer.decode.as_secs_f64(),
             "decode_passes": answer.passes,
+            "expert_hits": answer.storage.hits,
+            "expert_misses": answer.storage.misses,
+            "storage_bytes": answer.storage.bytes,
         });
         writeln!(io::stdout(), "{report}")?;
         Ok(())
@@ -342,4 +357,8 @@ fn print_timing(answer: &Answer) {
             Stop::Interrupted => "; interrupted",
         }
     );
+    if let Some(rate) = hit_rate(&answer.storage) {
+        let read = terminal::bytes(answer.storage.bytes);
+        eprintln!("[{rate:.1} % of the experts were in memory, {read} read from the file]");
+    }
 }

@@ -47,12 +47,19 @@ impl Checkout {
     }
 
     /// Builds the program of `firmware`'s board around the briquette at
-    /// `model`. What the compiler says goes to stderr.
+    /// `model`; it keeps `expert_slots` experts in memory, or reads all of the
+    /// model in place if that is 0. What the compiler says goes to stderr.
     ///
     /// # Errors
     /// If it cannot be built.
-    pub fn build(&self, firmware: &Firmware, model: &Path) -> Result<Program, FirmwareError> {
+    pub fn build(
+        &self,
+        firmware: &Firmware,
+        model: &Path,
+        expert_slots: u64,
+    ) -> Result<Program, FirmwareError> {
         let output = Command::new("bash")
+            .env("BRIQUETTE_EXPERT_SLOTS", expert_slots.to_string())
             .arg(self.0.join(SCRIPT))
             .arg(&firmware.board)
             .arg(model)

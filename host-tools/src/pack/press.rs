@@ -125,7 +125,10 @@ pub fn press(
     let file_bytes = header.file_len().ok_or(PackError::TooLarge)?;
     let target = options.target.as_ref();
     let fit = target
-        .map(|target| target.check(&model.config, plan_options, file_bytes))
+        .map(|target| {
+            let experts = manifest.expert_sizes();
+            target.check(&model.config, experts, plan_options, file_bytes)
+        })
         .transpose()?;
 
     let mut output = Output::create(path, &header)?;
