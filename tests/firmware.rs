@@ -330,17 +330,27 @@ fn check_stack(device: &mut Board, what: &str) {
     });
 }
 
-/// Thousands of random bytes and hurt frames; then it answers as before.
+/// Thousands of hurt requests and random bytes; then it answers as before.
 fn survive_garbage(device: &mut Board) {
     let mut rng = Xoshiro256PlusPlus::seed_from_u64(9);
     let mut buffer = [0; MAX_FRAME];
-    let frame = encode(&Request::Statistics, &mut buffer).unwrap().to_vec();
-    for round in 0..2000_usize {
-        let mut bytes = frame.clone();
+    let prompt = Request::Prompt(Prompt {
+        text: "fan 9 max 8 alarms ?",
+        tokens: 8,
+        thinking: None,
+        guarantee: false,
+        temperature: 0.0,
+        seed: 0,
+    });
+    let requests = [Request::Statistics, Request::Stop, Request::Hello, prompt];
+    let frames = requests.map(|request| encode(&request, &mut buffer).unwrap().to_vec());
+    for round in 0..4000_usize {
+        let mut bytes = frames[rng.next_u32() as usize % frames.len()].clone();
         let at = rng.next_u32() as usize % bytes.len();
-        match round % 3 {
-            0 => bytes[at] ^= 1 << (round % 8),
+        match round % 4 {
+            0 => bytes[at] ^= 1 << (rng.next_u32() % 8),
             1 => bytes.truncate(at),
+            2 => bytes.insert(at, rng.next_u32() as u8),
             _ => bytes = (0..40).map(|_| rng.next_u32() as u8).collect(),
         }
         device.send_bytes(&bytes);
@@ -359,9 +369,13 @@ fn survive_garbage(device: &mut Board) {
     assert_eq!(device.ask("fan 9 max 8 alarms ?").1, " fan");
 }
 
-/// Passes over everything up to the answer to a fresh question.
+/// Passes over everything up to the answer to a question that the noise does
+/// not ask.
 fn drain(device: &mut Board) {
     device.send_bytes(&[0]);
-    device.send(&Request::Hello);
-    while !device.receive(|response| matches!(response, Response::Hello(_))) {}
+    device.send(&Request::Stop);
+    let ids = heapless::Vec::from_slice(&[1]).unwrap();
+    device.send(&Request::Score { ids, greedy: 0 });
+    while !device.receive(|response| matches!(response, Response::Digest { .. })) {}
+    device.receive(|response| assert_eq!(response, Response::Done(StopReason::Length)));
 }
