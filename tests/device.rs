@@ -769,6 +769,7 @@ fn programs_are_built_and_flashed_by_what_the_profile_names() {
         &Path::new(&checkout).join("firmware/build"),
         &format!("echo build \"$@\" >> {calls}; echo /program"),
     );
+    script(&Path::new(&checkout).join("firmware/log"), "cat");
     let real = "[firmware]\nboard = \"mine\"\nrust_target = \"thumbv7m-none-eabi\"\n\
                 runner = { probe-rs = \"MYCHIP\" }\n";
     let real = profile(&place, "my-board.toml", real);
@@ -777,7 +778,7 @@ fn programs_are_built_and_flashed_by_what_the_profile_names() {
     let qemu = profile(&place, "my-machine.toml", qemu);
     let tools = place.path("tools");
     fs::create_dir(&tools).unwrap();
-    for name in ["bash", "sh"] {
+    for name in ["bash", "sh", "cat"] {
         std::os::unix::fs::symlink(format!("/bin/{name}"), format!("{tools}/{name}")).unwrap();
     }
     let flash = |target: &str, more: &[&str]| {
@@ -824,19 +825,31 @@ fn programs_are_built_and_flashed_by_what_the_profile_names() {
     let output = flash(&real, &["--port", &port, "-p", QUESTION, "--guarantee"]);
     assert_eq!(String::from_utf8_lossy(&output.stdout).trim(), "oven");
 
-    for failing in ["probe-rs", "qemu-system-arm"] {
-        script(
-            &Path::new(&tools).join(failing),
-            "echo no probe found >&2; exit 3",
-        );
-    }
+    script(
+        &Path::new(&tools).join("probe-rs"),
+        "echo no probe found >&2; exit 3",
+    );
     let error = message(&flash(&real, &[]), start);
     assert!(
         error.contains("no probe found") && error.contains("flashing"),
         "{error}"
     );
+    // What went wrong on a board is always shown, the rest only if wanted.
+    script(
+        &Path::new(&tools).join("qemu-system-arm"),
+        "echo 'info  hello'; echo 'error it is broken'; exit 3",
+    );
     let error = message(&flash(&qemu, &["-p", "hi"]), start);
-    assert!(error.contains("QEMU ended"), "{error}");
+    assert!(
+        error.contains("QEMU ended") && error.contains("it is broken"),
+        "{error}"
+    );
+    assert!(!error.contains("hello"), "{error}");
+    let error = message(&flash(&qemu, &["-p", "hi", "--logs"]), start);
+    assert!(
+        error.contains("hello") && error.contains("it is broken"),
+        "{error}"
+    );
     script(&Path::new(&checkout).join("firmware/build"), "exit 1");
     let error = message(&flash(&real, &[]), start);
     assert!(error.contains("building the firmware for mine"), "{error}");

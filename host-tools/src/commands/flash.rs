@@ -1,6 +1,5 @@
 //! `briquette flash`: put a model on a board, and talk with it.
 
-use std::io::{self, Write};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -9,7 +8,7 @@ use briquette_engine::cpu::PlanOptions;
 use super::CommandError;
 use super::device::{PatienceArgs, TalkArgs, talk};
 use crate::device::{Client, Line, Patience, Port};
-use crate::firmware::{self, Checkout, Emulator, Program};
+use crate::firmware::{self, Checkout, Emulator, Logs, Program};
 use crate::loaded::BriqFile;
 use crate::target::{Firmware, Fit, Runner, Target};
 
@@ -94,14 +93,15 @@ fn emulate(args: &Args, machine: &str, program: &Program) -> Result<(), CommandE
             "--port is for real boards; a board in QEMU can --listen".into(),
         ));
     }
+    let logs = if args.logs { Logs::All } else { Logs::Errors };
     if let Some(port) = &args.listen {
-        let board = Emulator::listen(machine, program, port, show)?;
+        let board = Emulator::listen(machine, program, port, logs)?;
         eprintln!(
             "{machine} in QEMU waits; talk with it: briquette device chat --port {port}; Ctrl-C ends it"
         );
         return Ok(board.wait()?);
     }
-    let (board, line) = Emulator::start(machine, program, show)?;
+    let (board, line) = Emulator::start(machine, program, logs)?;
     let patience = args.patience.patience();
     let patience = Patience {
         hello: EMULATOR_START.min(patience.work),
@@ -137,9 +137,4 @@ fn flash(
     let line = Line::open(port, args.baud)?;
     let mut client = Client::connect(line, args.patience.patience())?;
     talk(&mut client, &args.talk)
-}
-
-/// Shows what a board says about itself.
-fn show(bytes: &[u8]) {
-    let _ = io::stderr().write_all(bytes);
 }

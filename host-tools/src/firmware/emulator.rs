@@ -1,13 +1,12 @@
 //! Boards in QEMU.
 
-use std::io::Read;
 use std::net::{Ipv4Addr, TcpListener, TcpStream};
 use std::path::Path;
-use std::process::{Child, ChildStdout, Command, ExitStatus, Stdio};
+use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
+use super::logs::{Logs, Shown};
 use super::{FirmwareError, Program};
 use crate::device::{Line, Port};
 use crate::terminal;
@@ -23,19 +22,20 @@ const LOOK: Duration = Duration::from_millis(20);
 #[derive(Debug)]
 pub struct Emulator {
     qemu: Arc<Mutex<Child>>,
-    logs: Option<JoinHandle<()>>,
+    /// Dropped after QEMU has ended.
+    _logs: Option<Shown>,
 }
 
 impl Emulator {
     /// Starts `program` on `machine`; returns the board and the other end of
-    /// its serial line. What the board logs goes to `logs`.
+    /// its serial line.
     ///
     /// # Errors
     /// If QEMU is missing or ends at once.
     pub fn start(
         machine: &str,
         program: &Program,
-        logs: impl FnMut(&[u8]) + Send + 'static,
+        logs: Logs,
     ) -> Result<(Self, Line), FirmwareError> {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).map_err(FirmwareError::Line)?;
         let place = listener.local_addr().map_err(FirmwareError::Line)?;
@@ -55,7 +55,7 @@ impl Emulator {
         machine: &str,
         program: &Program,
         port: &Port,
-        logs: impl FnMut(&[u8]) + Send + 'static,
+        logs: Logs,
     ) -> Result<Self, FirmwareError> {
         let place = match port {
             Port::Unix(path) => format!("path={}", escaped(path)),
@@ -77,7 +77,7 @@ impl Emulator {
         machine: &str,
         program: &Program,
         chardev: &str,
-        logs: impl FnMut(&[u8]) + Send + 'static,
+        logs: Logs,
     ) -> Result<Self, FirmwareError> {
         let mut command = Command::new(TOOL);
         command
@@ -98,15 +98,9 @@ impl Emulator {
         let qemu = Arc::new(Mutex::new(qemu));
         let doomed = Arc::clone(&qemu);
         terminal::at_exit(move || end(&doomed));
-        let mut board = Self { qemu, logs: None };
+        let mut board = Self { qemu, _logs: None };
         if let Some(frames) = frames {
-            let mut reader = read_logs(program, frames)?;
-            board.logs = Some(std::thread::spawn(move || {
-                if let Some(lines) = reader.stdout.take() {
-                    forward(lines, logs);
-                }
-                let _ = reader.wait();
-            }));
+            board._logs = Some(logs.show(program, frames)?);
         }
         Ok(board)
     }
@@ -163,10 +157,6 @@ impl Emulator {
 impl Drop for Emulator {
     fn drop(&mut self) {
         end(&self.qemu);
-        if let Some(logs) = self.logs.take() {
-            // It ends with QEMU's output; whatever is left is shown first.
-            let _ = logs.join();
-        }
     }
 }
 
@@ -175,28 +165,6 @@ fn end(qemu: &Mutex<Child>) {
     let mut qemu = qemu.lock().unwrap_or_else(PoisonError::into_inner);
     let _ = qemu.kill();
     let _ = qemu.wait();
-}
-
-/// Starts what turns the frames of a board's logs into lines.
-fn read_logs(program: &Program, frames: ChildStdout) -> Result<Child, FirmwareError> {
-    Command::new("bash")
-        .arg(&program.log_reader)
-        .arg(&program.elf)
-        // As when the program was built.
-        .env_remove("CARGO_TARGET_DIR")
-        .env_remove("RUSTFLAGS")
-        .stdin(frames)
-        .stdout(Stdio::piped())
-        .spawn()
-        .map_err(|error| FirmwareError::start("bash", "your system's packages", error))
-}
-
-/// Hands on what a board logs until it ends.
-fn forward(mut lines: ChildStdout, mut logs: impl FnMut(&[u8])) {
-    let mut buffer = [0; 4096];
-    while let Ok(count @ 1..) = lines.read(&mut buffer) {
-        logs(&buffer[..count]);
-    }
 }
 
 /// A path in QEMU's options, where commas are doubled.

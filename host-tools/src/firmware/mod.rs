@@ -3,9 +3,11 @@
 mod build;
 mod emulator;
 mod error;
+mod logs;
 mod probe;
 
 pub use build::{Checkout, Program};
 pub use emulator::Emulator;
 pub use error::FirmwareError;
+pub use logs::Logs;
 pub use probe::flash;

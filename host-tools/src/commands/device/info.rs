@@ -52,6 +52,8 @@ fn report(info: &DeviceInfo, statistics: &Statistics) -> Value {
         },
         "statistics": {
             "arena_used": statistics.arena_used,
+            "stack_peak": statistics.stack_peak,
+            "stack_bytes": statistics.stack_bytes,
             "ticks_per_second": statistics.ticks_per_second,
             "prefill": work_json(statistics.prefill),
             "decode": work_json(statistics.decode),
@@ -93,6 +95,8 @@ fn write_page(out: &mut impl Write, info: &DeviceInfo, statistics: &Statistics) 
         ("arena", memory.arena_bytes),
         ("arena used", statistics.arena_used),
         ("flash", memory.flash_bytes),
+        ("stack peak", statistics.stack_peak.into()),
+        ("stack", statistics.stack_bytes.into()),
     ] {
         writeln!(out, "  {name:<11} {:>11}  ({count} bytes)", bytes(count))?;
     }
