@@ -7,9 +7,14 @@ use std::process::{Child, ChildStdout, Command, Stdio};
 use std::sync::mpsc::{Receiver, channel};
 use std::time::Duration;
 
+use briquette::loaded::Arena;
 use briquette::pack::WeightFormat;
+use briquette::stored::StoredFile;
+use briquette_engine::Session;
+use briquette_engine::cpu::{Plan, PlanOptions, Serial};
+use briquette_engine::kernels::Isa;
 use briquette_engine::kv::KvFormat;
-use briquette_protocol::{Frames, MAX_FRAME, Prompt, Request, Response, StopReason, encode};
+use briquette_protocol::{Frames, MAX_FRAME, Prompt, Request, Response, StopReason, Work, encode};
 use briquette_tests::{Packed, Run, repository};
 use rand_xoshiro::Xoshiro256PlusPlus;
 use rand_xoshiro::rand_core::{Rng, SeedableRng};
@@ -18,7 +23,13 @@ use rand_xoshiro::rand_core::{Rng, SeedableRng};
 const BOARDS: [&str; 2] = ["mps2-an500", "mps3-an547"];
 
 fn build(board: &str, model: &Path) -> PathBuf {
+    build_with_slots(board, model, 0)
+}
+
+/// With so many experts in memory, or 0 to read all of the model in place.
+fn build_with_slots(board: &str, model: &Path, expert_slots: u32) -> PathBuf {
     let output = Command::new("bash")
+        .env("BRIQUETTE_EXPERT_SLOTS", expert_slots.to_string())
         .arg(repository().join("firmware/build"))
         .args([board.as_ref(), model.as_os_str()])
         // What cargo tells this test is not meant for another workspace.
@@ -254,6 +265,80 @@ fn microcontrollers_say_bit_for_bit_what_the_host_says() {
             }
             check_stack(&mut device, &format!("{name} on {board}"));
         }
+    }
+    experts_come_from_serial_flash();
+}
+
+/// Serial flash on a board that has to read each expert before it can use it,
+/// and room for fewer than there are: the host's bits, and just the reads that
+/// the host makes with as much room.
+fn experts_come_from_serial_flash() {
+    let board = BOARDS[0];
+    for (name, weights, slots) in [
+        ("tests/golden/tiny-v3", WeightFormat::Q8, 1),
+        ("tests/golden/tiny-v3", WeightFormat::Q8, 12),
+        ("models/sentry", WeightFormat::Q4, 6),
+    ] {
+        let source = repository().join(name);
+        let packed = Packed::with_context(&source, weights, KvFormat::Q8, 128);
+        let what = format!("{name} {weights:?} on {board}, {slots} experts in memory");
+        let program = build_with_slots(board, &packed.path(), slots);
+        let mut device = Board::start(board, &program);
+        let ids: Vec<u32> = (0..24).map(|i| i * 37 % 120).collect();
+        let logits = packed.logits(&Run::default(), &ids);
+        let (found, tokens) = device.score(&ids, 32);
+        assert_eq!(found, digests(&logits, ids.len()), "{what}");
+        assert_eq!(tokens, packed.greedy(&Run::default(), &ids, 32), "{what}");
+
+        let mut stored = StoredFile::open(&packed.path()).unwrap();
+        let (blob, storage) = stored.parts().unwrap();
+        let (resident, count) = (blob.resident_bytes(), blob.manifest().expert_sizes().count);
+        assert!(u64::from(slots) < count);
+        let options = PlanOptions {
+            expert_slots: slots,
+            ..PlanOptions::packed(blob.manifest())
+        };
+        let plan = Plan::new(blob.manifest(), options).unwrap();
+        let mut arena = Arena::for_plan(&plan).unwrap();
+        let (memory, isa) = (arena.bytes_mut(), Isa::detect());
+        let session = Session::with_storage(blob, storage, &plan, memory, Serial, isa);
+        let mut session = session.unwrap();
+        // What follows the last token is not computed.
+        for id in ids.iter().chain(&tokens[..31]) {
+            session.decode(*id).unwrap();
+        }
+        let expected = session.traffic().storage;
+        assert!(expected.misses > 0 && expected.bytes > 0);
+
+        device.send(&Request::Hello);
+        device.receive(|response| {
+            let Response::Hello(hello) = response else {
+                panic!("{response:?}");
+            };
+            assert_eq!(hello.memory.resident_bytes, resident);
+            assert_eq!(hello.memory.expert_slots, slots);
+            assert_eq!(hello.memory.arena_bytes, plan.arena_bytes());
+        });
+        device.send(&Request::Statistics);
+        device.receive(|response| {
+            let Response::Statistics(statistics) = response else {
+                panic!("{response:?}");
+            };
+            assert_eq!(statistics.arena_used, plan.arena_bytes());
+            let work = [statistics.prefill, statistics.decode];
+            let sum = |of: fn(&Work) -> u64| work.iter().map(of).sum::<u64>();
+            let (hits, misses) = (sum(|w| w.expert_hits), sum(|w| w.expert_misses));
+            let bytes = sum(|w| w.storage_bytes);
+            println!(
+                "{what} of {count}: the host's bits; {:.1} % hits, {bytes} bytes read for {} tokens",
+                100.0 * hits as f64 / (hits + misses) as f64,
+                sum(|w| w.tokens),
+            );
+            assert_eq!(
+                (hits, misses, bytes),
+                (expected.hits, expected.misses, expected.bytes)
+            );
+        });
     }
 }
 

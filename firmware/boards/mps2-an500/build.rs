@@ -1,3 +1,3 @@
 fn main() {
-    build_model::main();
+    build_model::main_with_slots();
 }

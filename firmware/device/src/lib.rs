@@ -14,7 +14,9 @@ mod prompt;
 mod score;
 
 use briquette_engine::blob::Blob;
-use briquette_engine::cpu::{Plan, PlanOptions};
+use briquette_engine::cpu::{Plan, PlanOptions, Serial};
+use briquette_engine::kernels::Isa;
+use briquette_engine::storage::{BlockStorage, load};
 use briquette_engine::text::Tokenizer;
 use briquette_engine::{EngineError, Session};
 use briquette_protocol::{
@@ -76,21 +78,60 @@ impl<'a, L: Read + ReadReady + Write> Device<'a, L> {
         let blob = Blob::open(file)?;
         let options = PlanOptions::packed(blob.manifest());
         let plan = Plan::new(blob.manifest(), options)?;
-        Ok(Self {
-            tokenizer: Tokenizer::new(blob.tokenizer_section()).ok(),
-            session: Session::new(blob, &plan, arena)?,
+        let session = Session::new(blob, &plan, arena)?;
+        Ok(Self::with_session(session, &plan, 0, line, board))
+    }
+
+    /// Opens the briquette in `storage`, which is not mapped: all but its experts
+    /// is loaded into the front of `memory`, and of these `expert_slots` are kept
+    /// in the rest.
+    ///
+    /// # Errors
+    /// If the storage fails or holds no usable briquette, or the memory is too
+    /// small.
+    pub fn from_storage(
+        storage: &'a mut dyn BlockStorage,
+        expert_slots: u32,
+        memory: &'a mut [u8],
+        line: L,
+        board: Board,
+    ) -> Result<Self, EngineError> {
+        let (blob, arena) = load(storage, memory)?;
+        let options = PlanOptions {
+            expert_slots,
+            ..PlanOptions::packed(blob.manifest())
+        };
+        let plan = Plan::new(blob.manifest(), options)?;
+        let resident = blob.resident_bytes();
+        let isa = Isa::detect();
+        let session = Session::with_storage(blob, storage, &plan, arena, Serial, isa)?;
+        Ok(Self::with_session(session, &plan, resident, line, board))
+    }
+
+    fn with_session(
+        session: Session<'a>,
+        plan: &Plan,
+        resident_bytes: u64,
+        line: L,
+        board: Board,
+    ) -> Self {
+        Self {
+            tokenizer: Tokenizer::new(session.blob().tokenizer_section()).ok(),
             line,
             board,
             memory: Memory {
-                context: options.context,
-                batch: options.batch,
+                context: plan.options.context,
+                batch: plan.options.batch,
                 arena_bytes: plan.arena_bytes(),
                 scratch_bytes: plan.scratch_bytes(),
                 kv_bytes: plan.kv_bytes(),
-                flash_bytes: file.len() as u64,
+                flash_bytes: session.blob().file_bytes(),
+                resident_bytes,
+                expert_slots: plan.expert_slots() as u32,
             },
+            session,
             spent: Spent::default(),
-        })
+        }
     }
 
     /// Answers requests until the line fails or ends.
@@ -235,6 +276,7 @@ fn refusal(error: EngineError) -> Refusal {
         EngineError::ContextFull { .. } => Refusal::TooLong,
         EngineError::UnknownToken { .. } => Refusal::UnknownToken,
         EngineError::NoTokens => Refusal::Empty,
+        EngineError::Storage { .. } => Refusal::Storage,
         _ => Refusal::Broken,
     }
 }

@@ -129,14 +129,19 @@ pub struct Memory {
     pub context: u32,
     /// Tokens that prefill takes at a time.
     pub batch: u32,
-    /// Bytes of the arena: scratch and cache.
+    /// Bytes of the arena: scratch, cache and slots for experts.
     pub arena_bytes: u64,
     /// Bytes of working memory.
     pub scratch_bytes: u64,
     /// Bytes of the cache.
     pub kv_bytes: u64,
-    /// Bytes of the file, read in place from flash.
+    /// Bytes of the file in flash.
     pub flash_bytes: u64,
+    /// Bytes of it that were loaded into RAM, besides the arena, because flash is
+    /// not read in place; else 0.
+    pub resident_bytes: u64,
+    /// Experts that the arena has slots for, if they are read when needed.
+    pub expert_slots: u32,
 }
 
 /// Why an answer ended.
@@ -253,6 +258,9 @@ pub enum Refusal {
     /// The model's numbers are broken.
     #[error("the model's numbers are broken")]
     Broken,
+    /// The flash that holds the experts cannot be read.
+    #[error("the flash that holds the experts cannot be read")]
+    Storage,
 }
 
 /// What can be read from a frame.

@@ -11,12 +11,49 @@ use briquette_engine::cpu::{Plan, PlanOptions};
 /// Names the file to flash.
 const MODEL: &str = "BRIQUETTE_MODEL";
 
+/// Says how many experts are kept in memory, on boards that can read them from
+/// flash that is not mapped; without it everything is read in place.
+const EXPERT_SLOTS: &str = "BRIQUETTE_EXPERT_SLOTS";
+
 /// Checks the briquette that the environment names, and writes `model.rs` with
 /// its bytes and the arena's size; puts `memory.x` where the linker looks.
 pub fn main() {
+    if let slots @ 1.. = expert_slots() {
+        panic!("{EXPERT_SLOTS} is {slots}, but this board reads its flash in place");
+    }
+    write_program(0);
+}
+
+/// As [`main`], for boards whose flash may be one that is not mapped: the constant
+/// `EXPERT_SLOTS` says how many experts are kept in memory, 0 if flash is mapped.
+/// Then the arena has room for the rest of the model too.
+pub fn main_with_slots() {
+    let slots = expert_slots();
+    write_program(slots);
+    let path = out_dir().join("model.rs");
+    let mut program = fs::read_to_string(&path).expect("model.rs can be read");
+    program += &format!("const EXPERT_SLOTS: u32 = {slots};\n");
+    fs::write(path, program).expect("model.rs can be written");
+}
+
+fn expert_slots() -> u32 {
+    println!("cargo::rerun-if-env-changed={EXPERT_SLOTS}");
+    let Ok(slots) = env::var(EXPERT_SLOTS) else {
+        return 0;
+    };
+    slots
+        .parse()
+        .unwrap_or_else(|_| panic!("{EXPERT_SLOTS} is `{slots}`, not a number"))
+}
+
+fn out_dir() -> PathBuf {
+    PathBuf::from(env::var_os("OUT_DIR").expect("cargo sets OUT_DIR"))
+}
+
+fn write_program(slots: u32) {
     println!("cargo::rerun-if-env-changed={MODEL}");
     println!("cargo::rerun-if-changed=memory.x");
-    let out = PathBuf::from(env::var_os("OUT_DIR").expect("cargo sets OUT_DIR"));
+    let out = out_dir();
     fs::copy("memory.x", out.join("memory.x")).expect("memory.x can be copied");
     println!("cargo::rustc-link-search={}", out.display());
     println!("cargo::rustc-link-arg=-Tlink.x");
@@ -31,7 +68,7 @@ pub fn main() {
     println!("cargo::rerun-if-changed={}", model.display());
     let bytes = fs::read(&model).unwrap_or_else(|error| panic!("{}: {error}", model.display()));
     let (planned, promised) =
-        arena_bytes(&bytes).unwrap_or_else(|error| panic!("{}: {error}", model.display()));
+        arena_bytes(&bytes, slots).unwrap_or_else(|error| panic!("{}: {error}", model.display()));
     let program = format!(
         "/// The briquette, where the core reads it in place.\n\
          #[unsafe(link_section = \".model\")]\n\
@@ -50,11 +87,21 @@ pub fn main() {
 }
 
 /// Bytes of arena that this engine plans for a briquette, and that the memory
-/// contract in its manifest promises.
-fn arena_bytes(file: &[u8]) -> Result<(u64, u64), EngineError> {
+/// contract in its manifest promises; with slots, those and what is loaded come on
+/// top of both.
+fn arena_bytes(file: &[u8], expert_slots: u32) -> Result<(u64, u64), EngineError> {
     let blob = Blob::open(file)?;
     let manifest = blob.manifest();
-    let plan = Plan::new(manifest, PlanOptions::packed(manifest))?;
+    let options = PlanOptions {
+        expert_slots,
+        ..PlanOptions::packed(manifest)
+    };
+    let plan = Plan::new(manifest, options)?;
     let promised = manifest.memory.scratch_bytes + manifest.memory.kv_bytes;
-    Ok((plan.arena_bytes(), promised))
+    let loaded = match expert_slots {
+        0 => 0,
+        _ => blob.resident_bytes(),
+    };
+    let planned = plan.arena_bytes() + loaded;
+    Ok((planned, promised + plan.slot_bytes() + loaded))
 }

@@ -3,9 +3,13 @@
 #![no_std]
 #![no_main]
 
+mod flash;
+
 use board_runtime::cmsdk_uart::CmsdkUart;
 use board_runtime::stack;
 use briquette_device::Board;
+use briquette_engine::storage::NorStorage;
+use flash::SerialFlash;
 
 board_runtime::model!();
 
@@ -24,5 +28,10 @@ fn main() -> ! {
     if let Some(core) = cortex_m::Peripherals::take() {
         systick::start(core.SYST);
     }
-    board_runtime::serve(&MODEL.0, &mut ARENA.take().0, line, BOARD)
+    let arena = &mut ARENA.take().0;
+    if EXPERT_SLOTS == 0 {
+        board_runtime::serve(&MODEL.0, arena, line, BOARD)
+    }
+    let mut flash = NorStorage::new(SerialFlash::new(&MODEL.0), 0);
+    board_runtime::serve_stored(&mut flash, EXPERT_SLOTS, arena, line, BOARD)
 }

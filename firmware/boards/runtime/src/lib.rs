@@ -9,6 +9,8 @@ mod end;
 pub mod stack;
 
 use briquette_device::{Board, Device};
+use briquette_engine::EngineError;
+use briquette_engine::storage::BlockStorage;
 use defmt::Display2Format;
 use embedded_io::{Read, ReadReady, Write};
 
@@ -41,7 +43,29 @@ pub fn serve<L: Read + ReadReady + Write>(
     line: L,
     board: Board,
 ) -> ! {
-    match Device::new(model, arena, line, board) {
+    run(Device::new(model, arena, line, board))
+}
+
+/// As [`serve`], with a model in flash that is not mapped, and so many of its
+/// experts in memory.
+pub fn serve_stored<L: Read + ReadReady + Write>(
+    storage: &mut dyn BlockStorage,
+    expert_slots: u32,
+    memory: &'static mut [u8],
+    line: L,
+    board: Board,
+) -> ! {
+    run(Device::from_storage(
+        storage,
+        expert_slots,
+        memory,
+        line,
+        board,
+    ))
+}
+
+fn run<L: Read + ReadReady + Write>(device: Result<Device<'_, L>, EngineError>) -> ! {
+    match device {
         Ok(mut device) => match device.serve() {
             Ok(()) => defmt::error!("the serial line has ended"),
             Err(_) => defmt::error!("the serial line failed"),

@@ -49,6 +49,8 @@ fn report(info: &DeviceInfo, statistics: &Statistics) -> Value {
             "scratch_bytes": info.memory.scratch_bytes,
             "kv_bytes": info.memory.kv_bytes,
             "flash_bytes": info.memory.flash_bytes,
+            "resident_bytes": info.memory.resident_bytes,
+            "expert_slots": info.memory.expert_slots,
         },
         "statistics": {
             "arena_used": statistics.arena_used,
@@ -99,6 +101,14 @@ fn write_page(out: &mut impl Write, info: &DeviceInfo, statistics: &Statistics) 
         ("stack", statistics.stack_bytes.into()),
     ] {
         writeln!(out, "  {name:<11} {:>11}  ({count} bytes)", bytes(count))?;
+    }
+    if memory.expert_slots > 0 {
+        writeln!(
+            out,
+            "  flash is not mapped: {} of it in RAM besides the arena, which keeps {} experts",
+            bytes(memory.resident_bytes),
+            memory.expert_slots
+        )?;
     }
     writeln!(out, "\nSpent since it started")?;
     for (name, work) in [
