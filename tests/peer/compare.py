@@ -46,10 +46,12 @@ def run_llama(path, threads, kind, tokens, depth):
     vocabulary = llama_cpp.llama_vocab_n_tokens(llama_cpp.llama_model_get_vocab(model))
 
     def decode(first, count):
-        ids = [(i * 2_654_435_761) % 2**32 % vocabulary for i in range(first, first + count)]
-        batch = llama_cpp.llama_batch_get_one((llama_cpp.llama_token * count)(*ids), count)
-        if llama_cpp.llama_decode(context, batch) != 0:
-            sys.exit("llama.cpp cannot decode")
+        numbers = [(i * 2_654_435_761) % 2**32 % vocabulary for i in range(first, first + count)]
+        # The batch points to the ids: they have to live as long as it.
+        ids = (llama_cpp.llama_token * count)(*numbers)
+        status = llama_cpp.llama_decode(context, llama_cpp.llama_batch_get_one(ids, count))
+        if status != 0:
+            sys.exit(f"llama.cpp cannot decode {count} tokens: status {status}")
 
     # Its first call sets things up; the tool's own benchmark warms up as well.
     decode(0, 1)
