@@ -44,6 +44,11 @@ macro_rules! for_each_isa {
                 // SAFETY: as above.
                 #[cfg(target_arch = "aarch64")]
                 $crate::kernels::isa::Kind::NeonDot => unsafe { neon_dot($($arg),*) },
+                // There is no other code for these.
+                #[cfg(dsp)]
+                $crate::kernels::isa::Kind::Dsp => body($($arg),*),
+                #[cfg(helium)]
+                $crate::kernels::isa::Kind::Helium => body($($arg),*),
             }
         }
     };

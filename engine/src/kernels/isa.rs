@@ -16,6 +16,10 @@ pub(super) enum Kind {
     Avx512Vnni,
     #[cfg(target_arch = "aarch64")]
     NeonDot,
+    #[cfg(dsp)]
+    Dsp,
+    #[cfg(helium)]
+    Helium,
 }
 
 impl Isa {
@@ -52,6 +56,14 @@ impl Isa {
         if has_neon_dot() {
             let _ = found.push(Self(Kind::NeonDot));
         }
+        #[cfg(dsp)]
+        if super::cortex_m::has_dsp() {
+            let _ = found.push(Self(Kind::Dsp));
+        }
+        #[cfg(helium)]
+        if super::cortex_m::has_helium() {
+            let _ = found.push(Self(Kind::Helium));
+        }
         found.into_iter()
     }
 
@@ -67,6 +79,10 @@ impl Isa {
             Kind::Avx512Vnni => "avx512-vnni",
             #[cfg(target_arch = "aarch64")]
             Kind::NeonDot => "neon-dotprod",
+            #[cfg(dsp)]
+            Kind::Dsp => "dsp",
+            #[cfg(helium)]
+            Kind::Helium => "helium",
         }
     }
 

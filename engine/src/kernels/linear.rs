@@ -1,7 +1,8 @@
 //! Matrix times vectors: which kernel, and how many tokens at a time.
 
-use super::isa::Kind;
-use super::{Isa, portable};
+use super::Isa;
+#[cfg(not(dsp))]
+use super::{isa::Kind, portable};
 use crate::quant::{GROUP, LANES, Matrix, NumberFormat};
 
 /// Input vectors of a matrix product, some or all of the tokens of a batch.
@@ -48,6 +49,17 @@ impl<const T: usize> Tile<'_, T> {
             (Some(codes), Some(scale), Some(sum)) => Some((codes, *scale, *sum)),
             _ => None,
         }
+    }
+
+    /// All of token `t`'s codes, scales and sums, and what follows them.
+    #[cfg(dsp)]
+    pub(super) fn from(&self, t: usize) -> (&[[i8; GROUP]], &[f32], &[i32]) {
+        let start = self.starts.get(t).copied().unwrap_or(usize::MAX);
+        (
+            self.codes.get(start..).unwrap_or_default(),
+            self.scales.get(start..).unwrap_or_default(),
+            self.sums.get(start..).unwrap_or_default(),
+        )
     }
 
     /// The numbers of token `t`'s group `g`; nothing past the end.
@@ -139,6 +151,12 @@ impl Call<'_> {
             stride: LANES * self.inputs.count,
             first: self.token,
         };
+        #[cfg(dsp)]
+        match super::cortex_m::Kernel::new(self.isa, format, blocks, x) {
+            Some(kernel) => kernel.rows(blocks, len, x, out),
+            None => super::cortex_m::portable_rows(format, blocks, len, x, out),
+        }
+        #[cfg(not(dsp))]
         match self.isa.0 {
             Kind::Portable => portable::rows(format, blocks, len, x, out),
             // SAFETY: an `Isa` of this kind exists only if detection found

@@ -28,6 +28,12 @@ mod avx2;
 mod avx512;
 #[cfg(target_arch = "x86_64")]
 mod avx_vnni;
+#[cfg(dsp)]
+mod cortex_m;
+#[cfg(dsp)]
+mod dsp;
+#[cfg(helium)]
+mod helium;
 #[cfg(target_arch = "aarch64")]
 mod neon;
 

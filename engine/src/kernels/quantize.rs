@@ -25,8 +25,10 @@ pub fn quantize_group(x: &[f32; GROUP], codes: &mut [i8; GROUP]) -> (f32, i32) {
     /// Adding this to a small number leaves it, rounded to the nearest
     /// integer (ties to even), in the low bits.
     const ROUND: f32 = 12_582_912.0;
-    /// Below this a group counts as zero; its inverse would not be finite.
-    const SMALLEST: f32 = 1e-30;
+    /// Below this a group counts as zero: its inverse would not be finite, and
+    /// products with its scale would become subnormal numbers, which not every
+    /// vector unit has. Scales are at least 2^-74 so.
+    const SMALLEST: f32 = 1e-20;
     // A maximum does not depend on the order, so lanes may be combined freely.
     let mut lanes = [0.0_f32; 16];
     for chunk in x.as_chunks::<16>().0 {
