@@ -29,6 +29,32 @@ pub fn quantize_group(x: &[f32; GROUP], codes: &mut [i8; GROUP]) -> (f32, i32) {
     /// products with its scale would become subnormal numbers, which not every
     /// vector unit has. Scales are at least 2^-74 so.
     const SMALLEST: f32 = 1e-20;
+    let largest = largest_magnitude(x);
+    let (scale, inverse) = if largest > SMALLEST {
+        (largest / 127.0, 127.0 / largest)
+    } else {
+        (0.0, 0.0)
+    };
+    let round = |v: f32| (v * inverse + ROUND).to_bits() as i8;
+    if cfg!(dsp) {
+        // No vectors of `f32` here: each number stays in its register.
+        let mut sum = 0;
+        for (code, v) in codes.iter_mut().zip(x) {
+            *code = round(*v);
+            sum += i32::from(*code);
+        }
+        return (scale, sum);
+    }
+    let rounded = x.map(round);
+    let sum = rounded.iter().map(|code| i32::from(*code)).sum();
+    *codes = rounded;
+    (scale, sum)
+}
+
+/// The largest magnitude; what is not a number does not count.
+#[cfg(not(dsp))]
+#[inline(always)]
+fn largest_magnitude(x: &[f32; GROUP]) -> f32 {
     // A maximum does not depend on the order, so lanes may be combined freely.
     let mut lanes = [0.0_f32; 16];
     for chunk in x.as_chunks::<16>().0 {
@@ -43,16 +69,23 @@ pub fn quantize_group(x: &[f32; GROUP], codes: &mut [i8; GROUP]) -> (f32, i32) {
             *low = if *high > *low { *high } else { *low };
         }
     }
-    let largest = lanes[0];
-    let (scale, inverse) = if largest > SMALLEST {
-        (largest / 127.0, 127.0 / largest)
-    } else {
-        (0.0, 0.0)
-    };
-    let rounded = x.map(|v| (v * inverse + ROUND).to_bits() as i8);
-    let sum = rounded.iter().map(|code| i32::from(*code)).sum();
-    *codes = rounded;
-    (scale, sum)
+    lanes[0]
+}
+
+/// As above, where there are no vectors of `f32`.
+#[cfg(dsp)]
+#[inline(always)]
+fn largest_magnitude(x: &[f32; GROUP]) -> f32 {
+    let mut largest = 0.0;
+    for v in x {
+        let magnitude = f32::from_bits(v.to_bits() & 0x7fff_ffff);
+        largest = if magnitude > largest {
+            magnitude
+        } else {
+            largest
+        };
+    }
+    largest
 }
 
 #[cfg(test)]
