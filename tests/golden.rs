@@ -54,6 +54,33 @@ fn published_configurations_load_alike() {
     assert!(found >= 4, "only {found} published configurations");
 }
 
+/// Rotating the latent for a four-bit cache changes the weights and not the
+/// model: with an exact cache, the logits are the reference's.
+#[test]
+fn rotated_latents_are_the_same_model() {
+    let mut rotated = 0;
+    for golden in golden_folders() {
+        let packed = Packed::new(&golden.folder, WeightFormat::F32, KvFormat::Q4);
+        for (i, prompt) in golden.prompts.iter().enumerate() {
+            let run = Run::default();
+            let logits = packed.logits_with_cache(&run, KvFormat::F32, &prompt.ids);
+            let difference = largest_difference(&logits, &prompt.logits);
+            assert!(
+                difference < TOLERANCE,
+                "{} prompt {i}: {difference}",
+                golden.name
+            );
+        }
+        let exact = Packed::new(&golden.folder, WeightFormat::F32, KvFormat::F32);
+        rotated += usize::from(payload(&exact) != payload(&packed));
+    }
+    assert!(rotated >= 5, "only {rotated} checkpoints have latents");
+}
+
+fn payload(packed: &Packed) -> Vec<u8> {
+    packed.file.blob().unwrap().payload().to_vec()
+}
+
 #[test]
 fn q8_stays_close_to_the_reference() {
     for golden in golden_folders() {
@@ -69,6 +96,8 @@ fn q4_is_measured() {
     for golden in golden_folders() {
         let divergence = measure(&golden, WeightFormat::Q4, KvFormat::Q8);
         assert!(divergence < 1.0, "{}: {divergence} nats", golden.name);
+        let divergence = measure(&golden, WeightFormat::Q8, KvFormat::Q4);
+        assert!(divergence < 0.3, "{}: {divergence} nats", golden.name);
     }
 }
 

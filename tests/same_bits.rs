@@ -4,13 +4,14 @@ use briquette::pack::WeightFormat;
 use briquette_engine::cpu::{Serial, Team, Threads};
 use briquette_engine::kernels::Isa;
 use briquette_engine::kv::KvFormat;
-use briquette_tests::{Packed, Run, golden_folders};
+use briquette_tests::{Packed, Run, golden_folders, repository};
 
-const FORMATS: [(WeightFormat, KvFormat); 4] = [
+const FORMATS: [(WeightFormat, KvFormat); 5] = [
     (WeightFormat::F32, KvFormat::F32),
     (WeightFormat::F16, KvFormat::F16),
     (WeightFormat::Q8, KvFormat::Q8),
     (WeightFormat::Q4, KvFormat::Q8),
+    (WeightFormat::Q4, KvFormat::Q4),
 ];
 
 fn bits(logits: Vec<f32>) -> Vec<u32> {
@@ -82,6 +83,46 @@ fn instruction_sets_threads_and_batches_change_nothing() {
             ];
             for logits in decoded {
                 assert_eq!(bits(logits), expected, "{what}, token by token");
+            }
+        }
+    }
+}
+
+/// Contexts of several chunks of attention, which threads share when one token
+/// stands alone: latents, few heads a key, and a sliding window.
+#[test]
+fn long_contexts_change_nothing_either() {
+    const TOKENS: u32 = 700;
+    let two = Threads::new(2).unwrap();
+    let three = Threads::new(3).unwrap();
+    for name in ["tiny-v2", "v2-group", "tiny-llama", "qwen2-window"] {
+        let folder = repository().join("tests/golden").join(name);
+        for kv in [KvFormat::F16, KvFormat::Q8, KvFormat::Q4] {
+            let packed = Packed::with_context(&folder, WeightFormat::Q8, kv, TOKENS);
+            let vocab = packed.file.blob().unwrap().manifest().config.vocab_size;
+            let ids: Vec<u32> = (0..TOKENS).map(|i| i * i % vocab).collect();
+            let reference = Run {
+                team: Serial,
+                isa: Isa::PORTABLE,
+                batch: 64,
+            };
+            let expected = bits(packed.logits(&reference, &ids));
+            for isa in Isa::available() {
+                let run = Run { isa, ..reference };
+                let found = bits(packed.logits(&run, &ids));
+                assert!(found == expected, "{name} {kv:?} {isa:?}");
+            }
+            for (team, batch) in [(&two, 1), (&three, 1), (&three, 50)] {
+                let run = Run {
+                    team: team.clone(),
+                    isa: Isa::detect(),
+                    batch,
+                };
+                let found = bits(packed.logits(&run, &ids));
+                assert!(
+                    found == expected,
+                    "{name} {kv:?} {team:?}, batches of {batch}"
+                );
             }
         }
     }

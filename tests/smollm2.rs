@@ -3,7 +3,6 @@
 //! The oracle's figures are in tests/golden/smollm2.json, made by
 //! tests/golden/smollm2_oracle.py with llama-cpp-python on the same GGUF file.
 
-use std::path::PathBuf;
 use std::str::FromStr;
 use std::sync::LazyLock;
 
@@ -15,7 +14,7 @@ use briquette_engine::cpu::{Serial, Threads};
 use briquette_engine::kernels::Isa;
 use briquette_engine::kv::KvFormat;
 use briquette_engine::text::EncodeOptions;
-use briquette_tests::{Packed, Run, corpus, encode, repository};
+use briquette_tests::{Packed, Run, corpus, encode, repository, smollm2};
 use serde_json::{Value, json};
 
 const PLAIN: EncodeOptions = EncodeOptions {
@@ -23,18 +22,8 @@ const PLAIN: EncodeOptions = EncodeOptions {
     parse_special: false,
 };
 
-/// The checkpoint, which `demo` fetches.
-fn gguf() -> PathBuf {
-    let path = repository().join("models/cache/SmolLM2-135M-Instruct.Q4_1.gguf");
-    assert!(
-        path.is_file(),
-        "the checkpoint is missing; fetch it with: cargo run --release -- demo smollm2 --fetch-only"
-    );
-    path
-}
-
 static PACKED: LazyLock<Packed> =
-    LazyLock::new(|| Packed::new(&gguf(), WeightFormat::Q4, KvFormat::Q8));
+    LazyLock::new(|| Packed::new(&smollm2(), WeightFormat::Q4, KvFormat::Q8));
 
 static ORACLE: LazyLock<Value> = LazyLock::new(|| {
     let path = repository().join("tests/golden/smollm2.json");
@@ -50,9 +39,9 @@ fn numbers(value: &Value) -> Vec<f64> {
 }
 
 #[test]
-fn the_packed_file_is_no_larger_than_the_gguf() {
+fn the_packed_file_is_no_larger_than_the_smollm2() {
     let packed = PACKED.path().metadata().unwrap().len();
-    let original = gguf().metadata().unwrap().len();
+    let original = smollm2().metadata().unwrap().len();
     println!("packed {packed} bytes, GGUF {original} bytes");
     assert!(packed <= original);
 }
@@ -111,7 +100,11 @@ fn conversations_have_llama_cpps_ids() {
 /// The `tokenizers` crate on the same vocabulary, on two megabytes of text.
 #[test]
 fn the_tokenizers_crate_agrees() {
-    let metadata = Gguf::open(&gguf()).unwrap().tokenizer().unwrap().unwrap();
+    let metadata = Gguf::open(&smollm2())
+        .unwrap()
+        .tokenizer()
+        .unwrap()
+        .unwrap();
     let vocabulary: serde_json::Map<String, Value> = (0..)
         .zip(&metadata.tokens)
         .map(|(id, token): (u32, _)| (token.clone(), id.into()))
@@ -159,7 +152,7 @@ fn perplexity_is_llama_cpps() {
         isa: Isa::detect(),
         batch: 64,
     };
-    let packed = Packed::with_context(&gguf(), WeightFormat::Q4, KvFormat::Q8, WINDOW as u32);
+    let packed = Packed::with_context(&smollm2(), WeightFormat::Q4, KvFormat::Q8, WINDOW as u32);
     let (mut sum, mut predicted) = (0.0, 0);
     packed.session(&run, |session| {
         let mut row = vec![0.0; session.blob().manifest().config.vocab_size as usize];

@@ -66,6 +66,7 @@ fn a_session_allocates_nothing_and_uses_what_was_planned() {
             (WeightFormat::F32, KvFormat::F32),
             (WeightFormat::Q8, KvFormat::F16),
             (WeightFormat::Q4, KvFormat::Q8),
+            (WeightFormat::Q4, KvFormat::Q4),
         ] {
             let packed = Packed::new(&golden.folder, weights, kv);
             let bytes = packed.file.blob().unwrap().bytes();

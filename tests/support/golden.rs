@@ -31,6 +31,16 @@ pub fn repository() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
 }
 
+/// SmolLM2-135M-Instruct, which `demo` fetches.
+pub fn smollm2() -> PathBuf {
+    let path = repository().join("models/cache/SmolLM2-135M-Instruct.Q4_1.gguf");
+    assert!(
+        path.is_file(),
+        "the checkpoint is missing; fetch it with: cargo run --release -- demo smollm2 --fetch-only"
+    );
+    path
+}
+
 /// All checkpoints with a reference, by name.
 pub fn golden_folders() -> Vec<Golden> {
     let root = repository().join("tests/golden");

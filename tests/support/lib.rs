@@ -4,6 +4,6 @@ mod golden;
 mod model;
 mod text;
 
-pub use golden::{Golden, Prompt, golden_folders, repository};
+pub use golden::{Golden, Prompt, golden_folders, repository, smollm2};
 pub use model::{Packed, Run, kl_divergence, largest_difference};
 pub use text::{corpus, encode};

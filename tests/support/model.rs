@@ -79,8 +79,20 @@ impl Packed {
         run: &Run<T>,
         work: impl FnOnce(&mut Session<'_, T>) -> R,
     ) -> R {
+        let packed = self.file.blob().unwrap().manifest().kv;
+        self.session_with_cache(run, packed, work)
+    }
+
+    /// As [`Self::session`], with another cache than the one packed for.
+    pub fn session_with_cache<T: Team + Clone + Send, R>(
+        &self,
+        run: &Run<T>,
+        kv: KvFormat,
+        work: impl FnOnce(&mut Session<'_, T>) -> R,
+    ) -> R {
         let blob = self.file.blob().unwrap();
         let options = PlanOptions {
+            kv,
             batch: run.batch,
             logits: run.batch,
             ..PlanOptions::packed(blob.manifest())
@@ -94,7 +106,18 @@ impl Packed {
 
     /// The logits after each of `ids`.
     pub fn logits<T: Team + Clone + Send>(&self, run: &Run<T>, ids: &[u32]) -> Vec<f32> {
-        self.session(run, |session| {
+        let packed = self.file.blob().unwrap().manifest().kv;
+        self.logits_with_cache(run, packed, ids)
+    }
+
+    /// As [`Self::logits`], with another cache than the one packed for.
+    pub fn logits_with_cache<T: Team + Clone + Send>(
+        &self,
+        run: &Run<T>,
+        kv: KvFormat,
+        ids: &[u32],
+    ) -> Vec<f32> {
+        self.session_with_cache(run, kv, |session| {
             let vocab = session.blob().manifest().config.vocab_size as usize;
             let mut logits = Vec::new();
             let mut row = vec![0.0; vocab];

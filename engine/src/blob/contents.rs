@@ -25,6 +25,12 @@ impl<'a> Contents<'a> {
             });
         }
         check_manifest(&manifest)?;
+        if header.major < manifest.major_version() {
+            return Err(BlobError::VersionTooLow {
+                found: header.major,
+                needed: manifest.major_version(),
+            });
+        }
         let tensors_end = check_table(&manifest)?;
         let payload_end = tensors_end.checked_add(manifest.tokenizer_len);
         if payload_end != Some(header.payload_len) {

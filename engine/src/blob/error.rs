@@ -24,11 +24,14 @@ pub enum BlobError {
     #[error("not a briquette: the first eight bytes are not its magic")]
     BadMagic,
     /// Written by a newer (or much older) tool.
-    #[error("format version {found} is not supported; this reader knows version {known}")]
+    #[error(
+        "format version {found} is not supported; this reader knows versions up to {known}: \
+             a newer briquette reads it, or pack the model again"
+    )]
     Version {
         /// The file's major version.
         found: u16,
-        /// Ours.
+        /// The newest that we know.
         known: u16,
     },
     /// A header field makes no sense.
@@ -50,6 +53,14 @@ pub enum BlobError {
     /// The manifest is not what postcard can decode.
     #[error("the manifest cannot be decoded")]
     ManifestEncoding,
+    /// The manifest says what its version has no word for.
+    #[error("the file is of version {found}, but what it holds needs version {needed}")]
+    VersionTooLow {
+        /// The file's major version.
+        found: u16,
+        /// The major version that its manifest needs.
+        needed: u16,
+    },
     /// The manifest is followed by bytes that belong to nothing.
     #[error("{extra} bytes follow the manifest")]
     ManifestTrailing {

@@ -3,7 +3,7 @@
 //! | offset | bytes | field |
 //! |---|---|---|
 //! | 0 | 8 | magic `89 42 52 49 51 0d 0a 1a` |
-//! | 8 | 2 | major version |
+//! | 8 | 2 | major version: the oldest that can hold the file |
 //! | 10 | 2 | minor version |
 //! | 12 | 4 | bytes of the manifest, which starts at 64 |
 //! | 16 | 8 | offset of the payload: the manifest's end, rounded up to 64 |
@@ -22,8 +22,12 @@ use super::BlobError;
 /// The first eight bytes: not text, and broken by any line-ending conversion.
 pub const MAGIC: [u8; 8] = *b"\x89BRIQ\r\n\x1a";
 
-/// Version that this code writes; a reader refuses any other major version.
-pub const MAJOR_VERSION: u16 = 1;
+/// The newest major version that this code reads and writes. A file has the
+/// oldest that can hold it: see [`super::Manifest::major_version`].
+pub const MAJOR_VERSION: u16 = 2;
+
+/// The oldest major version.
+pub(super) const FIRST_MAJOR_VERSION: u16 = 1;
 
 /// Grows when something is added that older readers may ignore.
 pub const MINOR_VERSION: u16 = 0;
@@ -50,6 +54,8 @@ pub const fn align(offset: u64) -> Option<u64> {
 /// The header's fields.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Header {
+    /// Major version.
+    pub major: u16,
     /// Bytes of the manifest.
     pub manifest_len: u32,
     /// First byte of the payload.
@@ -59,16 +65,23 @@ pub struct Header {
 }
 
 impl Header {
-    /// The header of a file with such a manifest and payload; `None` if sizes
-    /// overflow.
+    /// The header of a file of the oldest version, with such a manifest and
+    /// payload; `None` if sizes overflow.
     pub fn new(manifest_len: u32, payload_len: u64) -> Option<Self> {
         let header = Self {
+            major: FIRST_MAJOR_VERSION,
             manifest_len,
             payload_offset: align(HEADER_LEN as u64 + u64::from(manifest_len))?,
             payload_len,
         };
         header.file_len()?;
         Some(header)
+    }
+
+    /// The same of version `major`.
+    #[must_use]
+    pub const fn with_major(self, major: u16) -> Self {
+        Self { major, ..self }
     }
 
     /// First byte of the trailer.
@@ -85,7 +98,7 @@ impl Header {
     pub fn encode(&self, manifest: &[u8]) -> [u8; HEADER_LEN] {
         let mut bytes = [0; HEADER_LEN];
         bytes[..8].copy_from_slice(&MAGIC);
-        bytes[8..10].copy_from_slice(&MAJOR_VERSION.to_le_bytes());
+        bytes[8..10].copy_from_slice(&self.major.to_le_bytes());
         bytes[10..12].copy_from_slice(&MINOR_VERSION.to_le_bytes());
         bytes[12..16].copy_from_slice(&self.manifest_len.to_le_bytes());
         bytes[16..24].copy_from_slice(&self.payload_offset.to_le_bytes());
@@ -118,10 +131,10 @@ impl Header {
         }
         let u32_at = |at: usize| u32_at(header, at);
         let u64_at = |at: usize| u64::from(u32_at(at)) | u64::from(u32_at(at + 4)) << 32;
-        let version = u16::from_le_bytes([header[8], header[9]]);
-        if version != MAJOR_VERSION {
+        let major = u16::from_le_bytes([header[8], header[9]]);
+        if !(FIRST_MAJOR_VERSION..=MAJOR_VERSION).contains(&major) {
             return Err(BlobError::Version {
-                found: version,
+                found: major,
                 known: MAJOR_VERSION,
             });
         }
@@ -132,6 +145,7 @@ impl Header {
         let payload_len = u64_at(24);
         let expected =
             Self::new(manifest_len, payload_len).ok_or(bad_field("payload_len", payload_len))?;
+        let expected = expected.with_major(major);
         if u64_at(16) != expected.payload_offset {
             return Err(bad_field("payload_offset", u64_at(16)));
         }

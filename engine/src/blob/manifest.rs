@@ -33,6 +33,17 @@ pub struct Manifest<'a> {
     pub provenance: Provenance<'a>,
 }
 
+impl Manifest<'_> {
+    /// The oldest major version of the format that has words for this: 2 for a
+    /// four-bit cache, else 1.
+    pub const fn major_version(&self) -> u16 {
+        match self.kv {
+            KvFormat::F32 | KvFormat::F16 | KvFormat::Q8 => 1,
+            KvFormat::Q4 => 2,
+        }
+    }
+}
+
 /// The only block layout so far: 16 rows interleaved ([`crate::quant`]).
 pub const LAYOUT_INTERLEAVED: u8 = 1;
 

@@ -2,12 +2,11 @@
 
 use crate::EngineError;
 use crate::blob::{Attention, Gqa, Mla};
-use crate::kernels::attend::{Attend, QueryPart, attend};
-use crate::kernels::{linear, norm, rope};
+use crate::kernels::{hadamard, linear, norm, rope};
 use crate::quant::{GROUP, Matrix};
 
 use super::decoder::{Decoder, Step};
-use super::heads::{join_heads, query_part, split_heads, unpack_heads};
+use super::heads::{join_heads, rotate_heads, split_heads, unpack_heads};
 use super::layer::{GqaTensors, MlaTensors, QueryTensors};
 use super::linear::{add_bias, add_panel_rows, panel_len, project, read_panel};
 use super::team::Team;
@@ -59,11 +58,11 @@ impl<T: Team> Decoder<'_, T> {
         );
         buffers.input.quantize(self.isa);
 
-        self.attend_heads(layer, step, latent);
+        self.attend_heads(layer, step);
         let buffers = &mut self.buffers;
         join_heads(
             buffers.panel,
-            heads,
+            [1, heads],
             latent,
             stride,
             step.tokens,
@@ -131,16 +130,26 @@ impl<T: Team> Decoder<'_, T> {
             &mut buffers.middle,
         );
         buffers.middle.quantize(self.isa);
-        self.attend_heads(layer, step, head_dim);
+        self.attend_heads(layer, step);
         let buffers = &mut self.buffers;
+        let groups = gqa.num_key_value_heads as usize;
         join_heads(
             buffers.panel,
-            heads,
+            [groups, heads / groups],
             head_dim,
             head_dim,
             step.tokens,
             &mut buffers.input,
         );
+        if buffers.cache.layout().key_value(0).1.format.is_rotated() {
+            rotate_heads(
+                self.isa,
+                head_dim,
+                head_dim,
+                step.tokens,
+                &mut buffers.input,
+            );
+        }
         buffers.input.quantize(self.isa);
         self.traffic.weights += size_of_val(tensors.query_norm) as u64;
         Ok(())
@@ -178,8 +187,8 @@ impl<T: Team> Decoder<'_, T> {
             let (cos, sin) = (&buffers.cos[token * half..], &buffers.sin[token * half..]);
             rope::rotate(self.isa, key, &cos[..half], &sin[..half]);
             let cached = buffers.cache.row_mut(layer, step.position + token);
-            latent_segment.store(latent, cached);
-            rotated_segment.store(key, cached);
+            latent_segment.store(self.isa, latent, cached);
+            rotated_segment.store(self.isa, key, cached);
         }
         self.traffic.weights += size_of_val(tensors.kv_a_norm) as u64;
     }
@@ -268,7 +277,7 @@ impl<T: Team> Decoder<'_, T> {
             let (keys, values) = row.split_at_mut(size);
             let (cos, sin) = (&buffers.cos[token * half..], &buffers.sin[token * half..]);
             let cached = step.position + token;
-            let heads = keys.chunks_mut(head_dim).zip(values.chunks(head_dim));
+            let heads = keys.chunks_mut(head_dim).zip(values.chunks_mut(head_dim));
             for (head, (key, value)) in heads.enumerate() {
                 if !tensors.key_norm.is_empty() {
                     let eps = self.config.rms_norm_eps;
@@ -276,9 +285,12 @@ impl<T: Team> Decoder<'_, T> {
                 }
                 rope::rotate(self.isa, key, &cos[..half], &sin[..half]);
                 let (key_segment, value_segment) = buffers.cache.layout().key_value(head);
+                if value_segment.format.is_rotated() {
+                    hadamard::rotate(self.isa, value);
+                }
                 let row = buffers.cache.row_mut(layer, cached);
-                key_segment.store(key, row);
-                value_segment.store(value, row);
+                key_segment.store(self.isa, key, row);
+                value_segment.store(self.isa, value, row);
             }
         }
         self.traffic.weights += size_of_val(tensors.key_norm) as u64;
@@ -327,65 +339,6 @@ impl<T: Team> Decoder<'_, T> {
                 }
             }
         });
-    }
-
-    /// Each head of each token attends; results `[token, head, width]` in
-    /// `panel`. Queries: latent ones in `input` (and rotated ones in `query`),
-    /// grouped ones in `middle`.
-    fn attend_heads(&mut self, layer: usize, step: &Step, width: usize) {
-        let config = &self.config;
-        let heads = config.num_attention_heads as usize;
-        let buffers = &mut self.buffers;
-        let window = match config.sliding_window {
-            Some(window) if self.blob.layer_kind(layer).is_sliding() => window as usize,
-            _ => usize::MAX,
-        };
-        let seen = step.position + step.tokens;
-        let rows = buffers.cache.rows(layer, seen);
-        let layout = buffers.cache.layout();
-        let (input, middle, query) = (&buffers.input, &buffers.middle, &*buffers.query);
-        let isa = self.isa;
-        let panel = &mut buffers.panel[..step.tokens * heads * width];
-        self.team.for_each_range(panel, width, |first, range| {
-            for (i, out) in range.chunks_mut(width).enumerate() {
-                let (token, head) = ((first + i) / heads, (first + i) % heads);
-                let last = step.position + token;
-                let (query, value) = match config.attention {
-                    Attention::Mla(mla) => {
-                        let (latent, rotated) = layout.latent();
-                        let at = (token * heads + head) * config.head_dim() as usize;
-                        let rotated_query = &query[at + mla.qk_nope_head_dim as usize..]
-                            [..mla.qk_rope_head_dim as usize];
-                        let rotated = QueryPart {
-                            key: rotated,
-                            values: rotated_query,
-                            codes: &[],
-                            scales: &[],
-                        };
-                        ([query_part(input, latent, token, head), rotated], latent)
-                    }
-                    Attention::Gqa(gqa) => {
-                        let shared = heads / gqa.num_key_value_heads as usize;
-                        let (key, value) = layout.key_value(head / shared);
-                        let query = query_part(middle, key, token, head);
-                        ([query, query.empty()], value)
-                    }
-                };
-                let task = Attend {
-                    rows,
-                    row_bytes: layout.row_bytes,
-                    query,
-                    value,
-                    scale: config.softmax_scale,
-                    first: (last + 1).saturating_sub(window),
-                    last,
-                };
-                attend(isa, &task, out);
-            }
-        });
-        let row_bytes = layout.row_bytes as u64;
-        let first = (step.position + 1).saturating_sub(window);
-        self.traffic.kv += (seen - first + step.tokens) as u64 * row_bytes;
     }
 }
 

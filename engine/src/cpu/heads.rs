@@ -1,27 +1,27 @@
 //! Moving heads between layouts: queries and results stand head by head, each
 //! padded to whole groups of 32 so that it can be quantised on its own.
 
+use crate::kernels::Isa;
 use crate::kernels::attend::QueryPart;
-use crate::kv::Segment;
+use crate::kernels::hadamard;
 use crate::quant::{GROUP, LANES};
 
 use super::activation::Activation;
 use super::linear::read_panel;
 
-/// The query of one head as [`split_heads`] or [`unpack_heads`] laid it out.
+/// The query of one head, `len` numbers, as [`split_heads`] or [`unpack_heads`] laid it out.
 pub(super) fn query_part<'a>(
     queries: &'a Activation<'_>,
-    key: Segment,
+    len: usize,
     token: usize,
     head: usize,
 ) -> QueryPart<'a> {
-    let stride = key.len.next_multiple_of(GROUP);
+    let stride = len.next_multiple_of(GROUP);
     let offset = head * stride;
     let (codes, scales) = queries.codes(token, offset, stride);
     let row = queries.row(token);
     QueryPart {
-        key,
-        values: row.get(offset..offset + key.len).unwrap_or_default(),
+        values: row.get(offset..offset + len).unwrap_or_default(),
         codes,
         scales,
     }
@@ -75,26 +75,45 @@ pub(super) fn unpack_heads(
     }
 }
 
-/// Copies heads' results `[token, head, width]` to `out`, each head taking
-/// `stride` columns.
+/// Copies heads' results `[groups, token, heads of a group, width]` to `out`,
+/// each head taking `stride` columns.
 pub(super) fn join_heads(
     results: &[f32],
-    heads: usize,
+    [groups, heads]: [usize; 2],
     width: usize,
     stride: usize,
     tokens: usize,
     out: &mut Activation<'_>,
 ) {
-    out.reshape(tokens, heads * stride);
-    let rows = results.chunks((heads * width).max(1)).take(tokens);
-    for (token, results) in rows.enumerate() {
+    out.reshape(tokens, groups * heads * stride);
+    for token in 0..tokens {
         let row = out.row_mut(token);
         row.fill(0.0);
-        for (head, out) in results
-            .chunks(width.max(1))
-            .zip(row.chunks_mut(stride.max(1)))
-        {
-            put_padded(out, head.iter());
+        let row = row.chunks_mut((heads * stride).max(1)).take(groups);
+        for (group, row) in row.enumerate() {
+            let mut results = results.chunks((heads * width).max(1));
+            let results = results.nth(group * tokens + token);
+            let results = results.unwrap_or_default().chunks(width.max(1));
+            for (head, out) in results.zip(row.chunks_mut(stride.max(1))) {
+                put_padded(out, head.iter());
+            }
+        }
+    }
+}
+
+/// Rotates the first `width` numbers of each `stride`: see [`hadamard`].
+pub(super) fn rotate_heads(
+    isa: Isa,
+    width: usize,
+    stride: usize,
+    tokens: usize,
+    heads: &mut Activation<'_>,
+) {
+    for token in 0..tokens {
+        for head in heads.row_mut(token).chunks_mut(stride.max(1)) {
+            if let Some(head) = head.get_mut(..width) {
+                hadamard::rotate(isa, head);
+            }
         }
     }
 }

@@ -5,6 +5,7 @@
 
 mod activation;
 mod arena;
+mod attend;
 mod attention;
 mod decoder;
 mod expert_pass;

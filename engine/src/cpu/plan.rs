@@ -7,6 +7,7 @@ use crate::model::router;
 use crate::quant::{GROUP, LANES};
 
 use super::arena::padded_bytes;
+use super::attend::partials_len;
 use super::experts::Slot;
 use super::linear::panel_len;
 
@@ -78,6 +79,8 @@ pub(super) struct Sizes {
     pub(super) panel: usize,
     /// Results of the second projection of a gated MLP.
     pub(super) second_panel: usize,
+    /// Sums of a few chunks of positions, for threads that share one token.
+    pub(super) partials: usize,
     /// Router logits of one token, and scratch.
     pub(super) router: usize,
     /// Chosen experts `[batch, top_k]`.
@@ -201,6 +204,7 @@ impl Sizes {
             angles: of_batch(u64::from(config.rope_dim() / 2))?,
             panel: of_batch(widths.panel)?,
             second_panel: of_batch(widths.mlp)?,
+            partials: partials_len(config, options.context as usize),
             router: moe.map_or(0, |moe| moe.num_experts as usize + router::scratch_len(moe)),
             choices: of_batch(moe.map_or(0, |moe| u64::from(moe.top_k)))?,
             picked: if moe.is_some() { of_batch(1)? } else { 0 },
@@ -232,6 +236,7 @@ impl Sizes {
             2 * padded_bytes::<f32>(self.angles),
             padded_bytes::<f32>(self.panel),
             padded_bytes::<f32>(self.second_panel),
+            padded_bytes::<f32>(self.partials),
             padded_bytes::<f32>(self.router),
             padded_bytes::<router::Choice>(self.choices),
             padded_bytes::<u32>(self.picked),

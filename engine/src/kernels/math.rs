@@ -23,7 +23,8 @@ pub fn exp(x: f32) -> f32 {
 
     let clamped = if x > 88.0 { 88.0 } else { x };
     let clamped = if clamped < -87.0 { -87.0 } else { clamped };
-    let n = (clamped * LOG2_E + ROUND) - ROUND;
+    let rounded = clamped * LOG2_E + ROUND;
+    let n = rounded - ROUND;
     let r = clamped - n * LN2_HIGH;
     let r = r - n * LN2_LOW;
     let mut p = 1.987_569_1e-4;
@@ -33,7 +34,9 @@ pub fn exp(x: f32) -> f32 {
     p = p * r + 1.666_666_5e-1;
     p = p * r + 5.000_000_3e-1;
     p = p * (r * r) + r + 1.0;
-    let power = f32::from_bits(((n as i32 + 127) << 23).cast_unsigned());
+    // The low bits of `rounded` are n.
+    let exponent = rounded.to_bits().wrapping_sub(ROUND.to_bits() - 127);
+    let power = f32::from_bits(exponent << 23);
     let result = p * power;
     if x < -87.0 { 0.0 } else { result }
 }

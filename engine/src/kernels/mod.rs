@@ -11,8 +11,10 @@
 //! never the order within one. [`portable`] is the reference; each instruction
 //! set has one file, tested against it bit for bit.
 
+pub mod affine;
 pub mod attend;
 mod dispatch;
+pub mod hadamard;
 mod isa;
 mod linear;
 pub mod math;

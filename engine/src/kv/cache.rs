@@ -3,6 +3,8 @@
 use half::f16;
 
 use super::{RowLayout, Segment, SegmentFormat};
+use crate::kernels::Isa;
+use crate::kernels::affine::quantize_affine;
 use crate::kernels::quantize::quantize_group;
 use crate::quant::GROUP;
 
@@ -66,7 +68,7 @@ impl<'a> Cache<'a> {
 impl Segment {
     /// Stores `values` in the segment's place in `row`. A row that is too
     /// short is left alone.
-    pub fn store(&self, values: &[f32], row: &mut [u8]) {
+    pub fn store(&self, isa: Isa, values: &[f32], row: &mut [u8]) {
         let Some(bytes) = row.get_mut(self.offset..self.offset + self.bytes()) else {
             return;
         };
@@ -82,31 +84,57 @@ impl Segment {
                 }
             }
             SegmentFormat::Q8 => {
-                let codes = self.len.next_multiple_of(GROUP);
-                let Some((codes, scales)) = bytes.split_at_mut_checked(codes) else {
+                let Some((codes, scales)) = bytes.split_at_mut_checked(self.code_bytes()) else {
                     return;
                 };
-                let codes = codes.as_chunks_mut::<GROUP>().0;
+                let codes = codes.as_chunks_mut().0.iter_mut();
                 let scales = scales.as_chunks_mut().0;
-                let groups = values.chunks(GROUP);
-                for ((codes, scale), group) in codes.iter_mut().zip(scales).zip(groups) {
-                    *scale = store_group(group, codes).to_le_bytes();
+                for ((codes, scale), values) in codes.zip(scales).zip(values.chunks(GROUP)) {
+                    *scale = store_q8(&padded(values), codes).to_le_bytes();
+                }
+            }
+            SegmentFormat::Q4 => {
+                let Some((codes, grids)) = bytes.split_at_mut_checked(self.code_bytes()) else {
+                    return;
+                };
+                let codes = codes.as_chunks_mut().0.iter_mut();
+                let grids = grids.as_chunks_mut::<4>().0;
+                for ((codes, grid), values) in codes.zip(grids).zip(values.chunks(GROUP)) {
+                    let (scale, min) = store_q4(isa, &padded(values), codes);
+                    let ([a, b], [c, d]) = (scale.to_le_bytes(), min.to_le_bytes());
+                    *grid = [a, b, c, d];
                 }
             }
         }
     }
 }
 
-/// Quantises up to 32 numbers; returns their scale.
-fn store_group(values: &[f32], codes: &mut [u8; GROUP]) -> f16 {
+/// A group with zeros in the place of missing numbers.
+fn padded(values: &[f32]) -> [f32; GROUP] {
     let mut group = [0.0; GROUP];
-    for (group, value) in group.iter_mut().zip(values) {
-        *group = *value;
+    for (number, value) in group.iter_mut().zip(values) {
+        *number = *value;
     }
+    group
+}
+
+/// Quantises a group; returns its scale.
+fn store_q8(values: &[f32; GROUP], codes: &mut [u8; GROUP]) -> f16 {
     let mut signed = [0; GROUP];
-    let (scale, _) = quantize_group(&group, &mut signed);
+    let (scale, _) = quantize_group(values, &mut signed);
     *codes = signed.map(i8::cast_unsigned);
     to_f16(scale)
+}
+
+/// Quantises a group; returns its scale and minimum.
+fn store_q4(isa: Isa, values: &[f32; GROUP], codes: &mut [u8; GROUP / 2]) -> (f16, f16) {
+    let mut levels = [0; GROUP];
+    let grid = quantize_affine(isa, values, &mut levels);
+    let (low, high) = levels.split_at(GROUP / 2);
+    for ((code, low), high) in codes.iter_mut().zip(low).zip(high) {
+        *code = low | high << 4;
+    }
+    grid
 }
 
 /// The nearest finite `f16`.

@@ -1,12 +1,17 @@
 //! The bytes of one cached row.
 //!
 //! - Latent attention caches `[latent | rotated key]`: `kv_lora_rank +
-//!   qk_rope_head_dim` numbers, whatever the number of heads. In `q8` the
-//!   rotated key is kept as `f16`: it is short and scores depend on it most.
-//! - Grouped-query attention caches `[key | value]` for each key/value head.
+//!   qk_rope_head_dim` numbers, whatever the number of heads. In `q8` and `q4`
+//!   the rotated key is kept as `f16`: it is short and scores depend on it most.
+//! - Grouped-query attention caches `[key | value]` for each key/value head. In
+//!   `q4` the keys are kept as `q8`: on SmolLM2, four-bit keys cost four times
+//!   the divergence of four-bit values.
 //!
 //! A `q8` segment is all codes (padded to whole groups of 32), then one `f16`
-//! scale a group. Rows follow each other without padding.
+//! scale a group: `scale * code`. A `q4` segment is all codes, 16 bytes a group
+//! (columns 0..16 in the low nibbles, 16..32 in the high ones), then an `f16`
+//! scale and an `f16` minimum a group: `scale * code + min`. Rows follow each
+//! other without padding.
 
 use serde::{Deserialize, Serialize};
 
@@ -23,6 +28,9 @@ pub enum KvFormat {
     F16,
     /// 8-bit codes, one `f16` scale for 32 numbers.
     Q8,
+    /// 4-bit codes, a scale and a minimum for 32 numbers, of rotated latents and
+    /// values: see [`crate::kernels::hadamard`]. Keys are wider.
+    Q4,
 }
 
 impl KvFormat {
@@ -32,6 +40,7 @@ impl KvFormat {
             Self::F32 => "f32",
             Self::F16 => "f16",
             Self::Q8 => "q8",
+            Self::Q4 => "q4",
         }
     }
 
@@ -40,13 +49,23 @@ impl KvFormat {
             Self::F32 => SegmentFormat::F32,
             Self::F16 => SegmentFormat::F16,
             Self::Q8 => SegmentFormat::Q8,
+            Self::Q4 => SegmentFormat::Q4,
+        }
+    }
+
+    /// Keys of grouped-query attention.
+    const fn key_segment(self) -> SegmentFormat {
+        match self {
+            Self::F32 => SegmentFormat::F32,
+            Self::F16 => SegmentFormat::F16,
+            Self::Q8 | Self::Q4 => SegmentFormat::Q8,
         }
     }
 
     const fn rotated_segment(self) -> SegmentFormat {
         match self {
             Self::F32 => SegmentFormat::F32,
-            Self::F16 | Self::Q8 => SegmentFormat::F16,
+            Self::F16 | Self::Q8 | Self::Q4 => SegmentFormat::F16,
         }
     }
 }
@@ -58,8 +77,18 @@ pub enum SegmentFormat {
     F32,
     /// Plain `f16`.
     F16,
-    /// Codes, then scales.
+    /// Codes of 8 bits, then scales.
     Q8,
+    /// Codes of 4 bits, then scales and minima.
+    Q4,
+}
+
+impl SegmentFormat {
+    /// Whether values are rotated before they are stored: see
+    /// [`crate::kernels::hadamard`].
+    pub const fn is_rotated(self) -> bool {
+        matches!(self, Self::Q4)
+    }
 }
 
 /// A run of numbers inside a cached row.
@@ -74,12 +103,28 @@ pub struct Segment {
 }
 
 impl Segment {
+    /// A segment of the same kind without any numbers.
+    pub const fn empty(self) -> Self {
+        Self { len: 0, ..self }
+    }
+
     /// Bytes of the segment.
     pub const fn bytes(&self) -> usize {
         match self.format {
             SegmentFormat::F32 => self.len * 4,
             SegmentFormat::F16 => self.len * 2,
-            SegmentFormat::Q8 => self.len.div_ceil(GROUP) * (GROUP + 2),
+            SegmentFormat::Q8 => self.code_bytes() + 2 * self.len.div_ceil(GROUP),
+            SegmentFormat::Q4 => self.code_bytes() + 4 * self.len.div_ceil(GROUP),
+        }
+    }
+
+    /// Bytes of the codes alone.
+    pub(crate) const fn code_bytes(&self) -> usize {
+        let padded = self.len.next_multiple_of(GROUP);
+        match self.format {
+            SegmentFormat::F32 | SegmentFormat::F16 => 0,
+            SegmentFormat::Q8 => padded,
+            SegmentFormat::Q4 => padded / 2,
         }
     }
 
@@ -125,11 +170,12 @@ impl RowLayout {
             }
             Attention::Gqa(gqa) => {
                 let first = Segment {
-                    format: format.segment(),
+                    format: format.key_segment(),
                     offset: 0,
                     len: gqa.head_dim as usize,
                 };
                 let second = Segment {
+                    format: format.segment(),
                     offset: first.end(),
                     ..first
                 };

@@ -19,7 +19,7 @@ use crate::terminal::{self, bytes};
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:
   briquette pack ./DeepSeek-V2-Lite -o v2-lite.briq --weights q4 --kv q8
-  briquette pack model.gguf -o model.briq --context 1024
+  briquette pack model.gguf -o model.briq --context 1024 --kv q4
   briquette pack ./tiny -o exact.briq --weights f32 --kv f32
   briquette pack ./sentry -o sentry.briq --target rp2350 --context 256 --batch 1
 
@@ -75,6 +75,8 @@ pub(crate) enum Kv {
     F16,
     /// 8-bit groups of 32; the rotated key of MLA stays f16
     Q8,
+    /// 4-bit groups of 32, rotated; keys stay wider: q8, or f16 for MLA's rotated key
+    Q4,
 }
 
 /// Longest context that is planned without being asked for.
@@ -135,6 +137,7 @@ pub(crate) fn run(args: &Args) -> Result<(), CommandError> {
             Kv::F32 => KvFormat::F32,
             Kv::F16 => KvFormat::F16,
             Kv::Q8 => KvFormat::Q8,
+            Kv::Q4 => KvFormat::Q4,
         },
         context,
         batch: args.batch,

@@ -9,6 +9,7 @@ mod error;
 mod formats;
 mod output;
 mod press;
+mod rotate;
 
 pub use error::PackError;
 pub use formats::{FormatChoice, WeightFormat};

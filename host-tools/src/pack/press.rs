@@ -14,6 +14,7 @@ use sha2::{Digest, Sha256};
 
 use super::encode::encode_rows;
 use super::output::Output;
+use super::rotate::LatentRotation;
 use super::{FormatChoice, PackError};
 use crate::import::{Rows, TensorId, Weights};
 use crate::target::{Fit, Target};
@@ -120,7 +121,9 @@ pub fn press(
     };
     let manifest_len = postcard::to_stdvec(&manifest)?.len();
     let manifest_len = u32::try_from(manifest_len).map_err(|_| PackError::TooLarge)?;
-    let header = Header::new(manifest_len, payload_len).ok_or(PackError::TooLarge)?;
+    let header = Header::new(manifest_len, payload_len)
+        .ok_or(PackError::TooLarge)?
+        .with_major(manifest.major_version());
 
     let file_bytes = header.file_len().ok_or(PackError::TooLarge)?;
     let target = options.target.as_ref();
@@ -140,6 +143,7 @@ pub fn press(
         digest: Sha256::new(),
         done: 0,
         total,
+        rotation: LatentRotation::new(&model.config, options.kv),
         rows: Rows::default(),
         blocks: Vec::new(),
     };
@@ -214,6 +218,7 @@ struct TensorWriter<'a, P> {
     digest: Sha256,
     done: u64,
     total: u64,
+    rotation: Option<LatentRotation>,
     rows: Rows,
     blocks: Vec<u8>,
 }
@@ -244,12 +249,19 @@ impl<P: FnMut(u64, u64) -> ControlFlow<()>> TensorWriter<'_, P> {
     fn write_matrix(&mut self, record: &TensorRecord, index: u32) -> Result<(), PackError> {
         let id = tensor_id(record.role, record.layer);
         let step = (CHUNK / record.cols as usize / LANES * LANES).max(LANES) as u32;
+        let step = match self.rotation {
+            Some(_) if LatentRotation::mixes_rows(record.role) => record.rows,
+            _ => step,
+        };
         let mut first = 0;
         while first < record.rows {
             let last = record.rows.min(first.saturating_add(step));
             self.weights.read(id, index, first..last, &mut self.rows)?;
             self.digest
                 .update(bytemuck::cast_slice::<f32, u8>(&self.rows.values));
+            if let Some(rotation) = &self.rotation {
+                rotation.apply(self.weights, id, &mut self.rows)?;
+            }
             self.blocks.clear();
             if record.role.is_vector() {
                 let bytes = self.rows.values.iter().flat_map(|v| v.to_le_bytes());

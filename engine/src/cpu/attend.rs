@@ -1,0 +1,229 @@
+//! Attention's middle: all heads of all tokens against the cached rows, shared
+//! by the team.
+//!
+//! Many queries are split by query. One token's few are split by position:
+//! each thread takes chunks of the context, and their sums are folded in
+//! ascending order. Both ways give the same bits.
+
+use crate::blob::{Attention, ModelConfig};
+use crate::kernels::Isa;
+use crate::kernels::attend::{
+    Attend, CHUNK, Query, QueryPart, Total, attend, attend_chunk, finish, fold,
+};
+use crate::kv::Cache;
+
+use super::activation::Activation;
+use super::decoder::{Decoder, Step};
+use super::heads::query_part;
+use super::team::Team;
+
+/// Chunks of positions that are summed at a time, each into memory of its own.
+const PARTIALS: usize = 8;
+
+/// Numbers that [`PARTIALS`] sums take at a context of `context` tokens: for
+/// each, and for the whole, the heads' totals; for each, the heads' sums.
+pub(super) fn partials_len(config: &ModelConfig, context: usize) -> usize {
+    let chunks = context.div_ceil(CHUNK);
+    if chunks < 2 {
+        return 0;
+    }
+    let heads = config.num_attention_heads as usize;
+    let unit = heads.saturating_mul(value_width(config) + TOTAL);
+    unit.saturating_mul(chunks.min(PARTIALS))
+        .saturating_add(heads * TOTAL)
+}
+
+/// Numbers of one head's sum.
+const fn value_width(config: &ModelConfig) -> usize {
+    match config.attention {
+        Attention::Mla(mla) => mla.kv_lora_rank as usize,
+        Attention::Gqa(gqa) => gqa.head_dim as usize,
+    }
+}
+
+/// Numbers of a [`Total`].
+const TOTAL: usize = size_of::<Total>() / size_of::<f32>();
+
+/// The queries of a step, in groups that share the same segments of a row:
+/// `[groups, tokens, heads of a group]`.
+struct Queries<'a> {
+    config: &'a ModelConfig,
+    cache: &'a Cache<'a>,
+    layer: usize,
+    step: &'a Step,
+    window: usize,
+    groups: usize,
+    /// Latent queries, or grouped ones.
+    main: &'a Activation<'a>,
+    /// All of a head's query: its end is the rotated part of a latent query.
+    query: &'a [f32],
+}
+
+impl<T: Team> Decoder<'_, T> {
+    /// Each head of each token attends; results `[groups, token, heads of a
+    /// group, width]` in `panel`. Queries: latent ones in `input` (and rotated
+    /// ones in `query`), grouped ones in `middle`.
+    pub(super) fn attend_heads(&mut self, layer: usize, step: &Step) {
+        let window = match self.config.sliding_window {
+            Some(window) if self.blob.layer_kind(layer).is_sliding() => window as usize,
+            _ => usize::MAX,
+        };
+        let (isa, team) = (self.isa, &self.team);
+        let buffers = &mut self.buffers;
+        let (groups, main) = match self.config.attention {
+            Attention::Mla(_) => (1, &buffers.input),
+            Attention::Gqa(gqa) => (gqa.num_key_value_heads as usize, &buffers.middle),
+        };
+        let queries = Queries {
+            config: &self.config,
+            cache: &buffers.cache,
+            layer,
+            step,
+            window,
+            groups,
+            main,
+            query: buffers.query,
+        };
+        let width = value_width(&self.config);
+        let panel = &mut buffers.panel[..queries.len() * width];
+        let chunks = queries.first(0) / CHUNK..step.position / CHUNK + 1;
+        if step.tokens == 1 && team.threads() > 1 && chunks.len() > 1 {
+            queries.attend_by_position(team, isa, width, chunks, buffers.partials, panel);
+        } else {
+            queries.attend_by_query(team, isa, width, panel);
+        }
+        let row_bytes = buffers.cache.layout().row_bytes as u64;
+        let seen = step.position + step.tokens - queries.first(0);
+        self.traffic.kv += (seen + step.tokens) as u64 * row_bytes;
+    }
+}
+
+impl<'a> Queries<'a> {
+    const fn len(&self) -> usize {
+        self.step.tokens * self.config.num_attention_heads as usize
+    }
+
+    /// Queries of one group.
+    const fn group_len(&self) -> usize {
+        self.len() / self.groups
+    }
+
+    /// The first position that `token` sees.
+    const fn first(&self, token: usize) -> usize {
+        (self.step.position + token + 1).saturating_sub(self.window)
+    }
+
+    fn attend_by_query(&self, team: &impl Team, isa: Isa, width: usize, panel: &mut [f32]) {
+        team.for_each_range(panel, width, |first, range| {
+            let (mut first, mut rest) = (first, range);
+            while !rest.is_empty() {
+                let group = first / self.group_len();
+                let count = (group + 1) * self.group_len() - first;
+                let (out, tail) = rest.split_at_mut(rest.len().min(count * width));
+                attend(isa, &self.task(group), |i| self.query(first + i), out);
+                (first, rest) = (first + count, tail);
+            }
+        });
+    }
+
+    fn attend_by_position(
+        &self,
+        team: &impl Team,
+        isa: Isa,
+        width: usize,
+        chunks: core::ops::Range<usize>,
+        partials: &mut [f32],
+        out: &mut [f32],
+    ) {
+        let count = self.len();
+        let unit = count * (width + TOTAL);
+        let (totals, partials) = partials.split_at_mut(count * TOTAL);
+        let totals: &mut [Total] = bytemuck::cast_slice_mut(totals);
+        totals.fill(Total::NONE);
+        out.fill(0.0);
+        let mut next = chunks.start;
+        while next < chunks.end {
+            let taken = (chunks.end - next).min(partials.len() / unit);
+            let partials = &mut partials[..taken * unit];
+            team.for_each_range(partials, unit, |first, range| {
+                for (i, partial) in range.chunks_mut(unit).enumerate() {
+                    self.attend_to_chunk(isa, width, next + first + i, partial);
+                }
+            });
+            for partial in partials.chunks(unit) {
+                let (sums, sum_totals) = partial.split_at(count * width);
+                let sum_totals: &[Total] = bytemuck::cast_slice(sum_totals);
+                let sums = sums.chunks(width).zip(sum_totals);
+                for ((out, total), (sum, sum_total)) in
+                    out.chunks_mut(width).zip(totals.iter_mut()).zip(sums)
+                {
+                    fold(out, total, sum, *sum_total);
+                }
+            }
+            next += taken;
+        }
+        for (out, total) in out.chunks_mut(width).zip(totals) {
+            finish(out, *total);
+        }
+    }
+
+    /// All queries against one chunk: sums, then totals.
+    fn attend_to_chunk(&self, isa: Isa, width: usize, chunk: usize, partial: &mut [f32]) {
+        let (sums, totals) = partial.split_at_mut(self.len() * width);
+        let totals: &mut [Total] = bytemuck::cast_slice_mut(totals);
+        let len = self.group_len();
+        let groups = sums.chunks_mut(len * width).zip(totals.chunks_mut(len));
+        for (group, (sums, totals)) in groups.enumerate() {
+            let query = |i| self.query(group * len + i);
+            attend_chunk(isa, &self.task(group), query, chunk, sums, totals);
+        }
+    }
+
+    fn task(&self, group: usize) -> Attend<'_> {
+        let layout = self.cache.layout();
+        let (keys, value) = match self.config.attention {
+            Attention::Mla(_) => {
+                let (latent, rotated) = layout.latent();
+                ([latent, rotated], latent)
+            }
+            Attention::Gqa(_) => {
+                let (key, value) = layout.key_value(group);
+                ([key, key.empty()], value)
+            }
+        };
+        Attend {
+            rows: self
+                .cache
+                .rows(self.layer, self.step.position + self.step.tokens),
+            row_bytes: layout.row_bytes,
+            keys,
+            value,
+            scale: self.config.softmax_scale,
+        }
+    }
+
+    fn query(&self, index: usize) -> Query<'_> {
+        let heads = self.config.num_attention_heads as usize;
+        let shared = heads / self.groups;
+        let (group, index) = (index / self.group_len(), index % self.group_len());
+        let (token, head) = (index / shared, group * shared + index % shared);
+        let len = value_width(self.config);
+        let rotated = match self.config.attention {
+            Attention::Mla(mla) => {
+                let at = (token * heads + head) * self.config.head_dim() as usize;
+                let values = self.query.get(at + mla.qk_nope_head_dim as usize..);
+                let values = values.and_then(|rest| rest.get(..mla.qk_rope_head_dim as usize));
+                QueryPart {
+                    values: values.unwrap_or_default(),
+                    ..QueryPart::default()
+                }
+            }
+            Attention::Gqa(_) => QueryPart::default(),
+        };
+        Query {
+            parts: [query_part(self.main, len, token, head), rotated],
+            first: self.first(token),
+            last: self.step.position + token,
+        }
+    }
+}

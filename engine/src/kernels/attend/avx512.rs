@@ -1,0 +1,127 @@
+//! AVX-512 with VNNI: 16 queries, or 4 queries and 4 rows, in a register.
+//!
+//! `vpdpbusd` multiplies four unsigned by four signed bytes a lane and adds
+//! the products to the lane, exactly.
+
+use core::arch::x86_64::{
+    __m128, __m512, __m512i, _mm_loadu_ps, _mm_loadu_si128, _mm512_add_epi32, _mm512_add_ps,
+    _mm512_broadcast_f32x4, _mm512_broadcast_i32x4, _mm512_castps128_ps512, _mm512_cvtepi32_ps,
+    _mm512_dpbusd_epi32, _mm512_loadu_ps, _mm512_loadu_si512, _mm512_mul_ps, _mm512_mullo_epi32,
+    _mm512_permutexvar_ps, _mm512_set1_epi32, _mm512_set1_ps, _mm512_setr_epi32,
+    _mm512_shuffle_epi32, _mm512_shuffle_i32x4, _mm512_storeu_ps,
+};
+
+use super::rows::CodeRows;
+use super::scores::CodeQuery;
+use crate::quant::GROUP;
+
+/// As [`super::scores::add_codes_portable`], for 16 queries.
+#[target_feature(enable = "avx512f,avx512bw,avx512vnni")]
+pub(super) fn add_codes_wide(
+    query: &CodeQuery<16>,
+    rows: &CodeRows,
+    offset: i32,
+    scores: &mut [[f32; 16]],
+) {
+    let quads = query
+        .codes
+        .each_ref()
+        .map(|quads| load_bytes(bytemuck::cast_ref(quads)));
+    let scales = load(&query.scales);
+    let sums = load_bytes(bytemuck::cast_ref(&query.sums));
+    let start = _mm512_mullo_epi32(sums, _mm512_set1_epi32(-offset));
+    for ((codes, scale), scores) in rows.codes.iter().zip(rows.scales).zip(scores) {
+        let words: [i32; GROUP / 4] = bytemuck::cast(*codes);
+        let mut dot = start;
+        for (quad, word) in quads.iter().zip(words) {
+            dot = _mm512_dpbusd_epi32(dot, _mm512_set1_epi32(word), *quad);
+        }
+        add_scaled(scores, _mm512_set1_ps(scale), scales, dot);
+    }
+}
+
+/// As [`super::scores::add_codes_portable`], for 4 queries: four rows at a
+/// time, one in each quarter of a register.
+#[target_feature(enable = "avx512f,avx512bw,avx512vnni")]
+pub(super) fn add_codes_narrow(
+    query: &CodeQuery<4>,
+    rows: &CodeRows,
+    offset: i32,
+    scores: &mut [[f32; 4]],
+) {
+    let quads = query
+        .codes
+        .each_ref()
+        .map(|quads| load_quarter(bytemuck::cast_ref(quads)));
+    let scales = _mm512_broadcast_f32x4(load_four(&query.scales));
+    let sums = load_quarter(bytemuck::cast_ref(&query.sums));
+    let start = _mm512_mullo_epi32(sums, _mm512_set1_epi32(-offset));
+    let spread = _mm512_setr_epi32(0, 0, 0, 0, 1, 1, 1, 1, 2, 2, 2, 2, 3, 3, 3, 3);
+    let rows = rows
+        .codes
+        .as_chunks::<4>()
+        .0
+        .iter()
+        .zip(rows.scales.as_chunks::<4>().0);
+    for ((codes, row_scales), scores) in rows.zip(scores.as_chunks_mut::<4>().0) {
+        let codes: &[[u8; 64]; 2] = bytemuck::cast_ref(codes);
+        let (first, second) = (load_bytes(&codes[0]), load_bytes(&codes[1]));
+        // Columns 0..16 of the four rows, then columns 16..32.
+        let low = _mm512_shuffle_i32x4::<0b10_00_10_00>(first, second);
+        let high = _mm512_shuffle_i32x4::<0b11_01_11_01>(first, second);
+        let mut dot = start;
+        let mut other = _mm512_set1_epi32(0);
+        dot = _mm512_dpbusd_epi32(dot, _mm512_shuffle_epi32::<0x00>(low), quads[0]);
+        other = _mm512_dpbusd_epi32(other, _mm512_shuffle_epi32::<0x55>(low), quads[1]);
+        dot = _mm512_dpbusd_epi32(dot, _mm512_shuffle_epi32::<0xaa>(low), quads[2]);
+        other = _mm512_dpbusd_epi32(other, _mm512_shuffle_epi32::<0xff>(low), quads[3]);
+        dot = _mm512_dpbusd_epi32(dot, _mm512_shuffle_epi32::<0x00>(high), quads[4]);
+        other = _mm512_dpbusd_epi32(other, _mm512_shuffle_epi32::<0x55>(high), quads[5]);
+        dot = _mm512_dpbusd_epi32(dot, _mm512_shuffle_epi32::<0xaa>(high), quads[6]);
+        other = _mm512_dpbusd_epi32(other, _mm512_shuffle_epi32::<0xff>(high), quads[7]);
+        let dot = _mm512_add_epi32(dot, other);
+        let row_scales = _mm512_castps128_ps512(load_four(row_scales));
+        let row_scales = _mm512_permutexvar_ps(spread, row_scales);
+        add_scaled(bytemuck::cast_mut(scores), row_scales, scales, dot);
+    }
+}
+
+/// `scores + (rows * queries) * dot`.
+#[inline]
+#[target_feature(enable = "avx512f")]
+fn add_scaled(scores: &mut [f32; 16], rows: __m512, queries: __m512, dot: __m512i) {
+    let scale = _mm512_mul_ps(rows, queries);
+    let product = _mm512_mul_ps(scale, _mm512_cvtepi32_ps(dot));
+    let sum = _mm512_add_ps(load(scores), product);
+    // SAFETY: `scores` is 64 writable bytes; the store needs no alignment.
+    unsafe { _mm512_storeu_ps(scores.as_mut_ptr(), sum) };
+}
+
+#[inline]
+#[target_feature(enable = "avx512f")]
+fn load(values: &[f32; 16]) -> __m512 {
+    // SAFETY: `values` is 64 readable bytes; the load needs no alignment.
+    unsafe { _mm512_loadu_ps(values.as_ptr()) }
+}
+
+#[inline]
+#[target_feature(enable = "avx512f")]
+fn load_bytes(bytes: &[u8; 64]) -> __m512i {
+    // SAFETY: `bytes` is 64 readable bytes; the load needs no alignment.
+    unsafe { _mm512_loadu_si512(bytes.as_ptr().cast()) }
+}
+
+#[inline]
+#[target_feature(enable = "avx512f")]
+fn load_four(values: &[f32; 4]) -> __m128 {
+    // SAFETY: `values` is 16 readable bytes; the load needs no alignment.
+    unsafe { _mm_loadu_ps(values.as_ptr()) }
+}
+
+/// 16 bytes in each quarter.
+#[inline]
+#[target_feature(enable = "avx512f")]
+fn load_quarter(bytes: &[u8; 16]) -> __m512i {
+    // SAFETY: `bytes` is 16 readable bytes; the load needs no alignment.
+    _mm512_broadcast_i32x4(unsafe { _mm_loadu_si128(bytes.as_ptr().cast()) })
+}

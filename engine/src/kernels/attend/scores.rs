@@ -1,0 +1,241 @@
+//! Scores of queries and keys, one group of 32 columns after the other.
+//!
+//! Against codes, a group's products are summed exactly in `i32`, then
+//! `score = score + (key scale * query scale) * sum`, and for codes that have a
+//! minimum `score = score + minimum * (query scale * sum of query codes)`.
+//! Against plain numbers, columns are added one by one in ascending order.
+
+use super::rows::{CodeRows, NumberRows, Rows, STEP, code_offset, stage_codes, stage_numbers};
+use super::{NARROW, Query, WIDE};
+#[cfg(target_arch = "x86_64")]
+use super::{avx2, avx512};
+use crate::kernels::Isa;
+use crate::kernels::dispatch::for_each_isa;
+use crate::kernels::isa::Kind;
+use crate::kv::{Segment, SegmentFormat};
+use crate::quant::GROUP;
+
+/// One group of each lane's query, four columns together.
+pub(super) struct CodeQuery<const W: usize> {
+    pub(super) codes: [[[i8; 4]; W]; GROUP / 4],
+    pub(super) scales: [f32; W],
+    /// Sums of the codes.
+    pub(super) sums: [i32; W],
+}
+
+/// Adds part number `part` of each query's score with each row.
+pub(super) fn score<const W: usize>(
+    isa: Isa,
+    rows: &Rows<'_>,
+    key: &Segment,
+    queries: &[Query<'_>; W],
+    part: usize,
+    scores: &mut [[f32; W]],
+) where
+    CodeQuery<W>: Kernel<W>,
+{
+    for group in 0..key.len.div_ceil(GROUP) {
+        match key.format {
+            SegmentFormat::F32 | SegmentFormat::F16 => {
+                let query = number_query(queries, part, group);
+                let mut staged: NumberRows = [[0.0; GROUP]; STEP];
+                for (i, scores) in scores.chunks_mut(STEP).enumerate() {
+                    stage_numbers(isa, rows, key, group, i * STEP, &mut staged);
+                    add_numbers(isa, &query, &staged, scores);
+                }
+            }
+            SegmentFormat::Q8 | SegmentFormat::Q4 => {
+                let query = CodeQuery::new(queries, part, group);
+                let weighted: [f32; W] =
+                    core::array::from_fn(|lane| query.scales[lane] * query.sums[lane] as f32);
+                let mut staged = CodeRows::EMPTY;
+                for (i, scores) in scores.chunks_mut(STEP).enumerate() {
+                    stage_codes(isa, rows, key, group, i * STEP, &mut staged);
+                    query.add_codes(isa, &staged, code_offset(key.format), scores);
+                    if key.format == SegmentFormat::Q4 {
+                        add_minima(isa, &weighted, &staged.mins, scores.as_flattened_mut());
+                    }
+                }
+            }
+        }
+    }
+}
+
+impl<const W: usize> CodeQuery<W> {
+    fn new(queries: &[Query<'_>; W], part: usize, group: usize) -> Self {
+        let mut query = Self {
+            codes: [[[0; 4]; W]; GROUP / 4],
+            scales: [0.0; W],
+            sums: [0; W],
+        };
+        for (lane, part) in queries.iter().map(|query| &query.parts[part]).enumerate() {
+            let codes = part.codes.as_chunks::<GROUP>().0.get(group);
+            let (Some(codes), Some(scale)) = (codes, part.scales.get(group)) else {
+                continue;
+            };
+            query.scales[lane] = *scale;
+            for (quads, quad) in query.codes.iter_mut().zip(codes.as_chunks().0) {
+                quads[lane] = *quad;
+            }
+            query.sums[lane] = codes.iter().map(|code| i32::from(*code)).sum();
+        }
+        query
+    }
+}
+
+/// One group of each lane's query: `[columns, lanes]`.
+fn number_query<const W: usize>(
+    queries: &[Query<'_>; W],
+    part: usize,
+    group: usize,
+) -> [[f32; W]; GROUP] {
+    let mut numbers = [[0.0; W]; GROUP];
+    for (lane, query) in queries.iter().enumerate() {
+        let values = query.parts[part].values.get(group * GROUP..);
+        for (numbers, value) in numbers.iter_mut().zip(values.unwrap_or_default()) {
+            numbers[lane] = *value;
+        }
+    }
+    numbers
+}
+
+/// As many queries as there are kernels for: 4 or 16.
+pub(super) trait Kernel<const W: usize> {
+    /// As [`add_codes_portable`].
+    fn add_codes(&self, isa: Isa, rows: &CodeRows, offset: i32, scores: &mut [[f32; W]]);
+}
+
+impl Kernel<WIDE> for CodeQuery<WIDE> {
+    fn add_codes(&self, isa: Isa, rows: &CodeRows, offset: i32, scores: &mut [[f32; WIDE]]) {
+        match isa.0 {
+            // SAFETY: an `Isa` of this kind exists only if detection found the
+            // features that the function is compiled for.
+            #[cfg(target_arch = "x86_64")]
+            Kind::Avx2 | Kind::AvxVnni => unsafe {
+                avx2::add_codes_wide(self, rows, offset, scores)
+            },
+            // SAFETY: as above.
+            #[cfg(target_arch = "x86_64")]
+            Kind::Avx512Vnni => unsafe { avx512::add_codes_wide(self, rows, offset, scores) },
+            _ => add_codes_portable(self, rows, offset, scores),
+        }
+    }
+}
+
+impl Kernel<NARROW> for CodeQuery<NARROW> {
+    fn add_codes(&self, isa: Isa, rows: &CodeRows, offset: i32, scores: &mut [[f32; NARROW]]) {
+        match isa.0 {
+            // SAFETY: as above.
+            #[cfg(target_arch = "x86_64")]
+            Kind::Avx2 | Kind::AvxVnni => unsafe {
+                avx2::add_codes_narrow(self, rows, offset, scores)
+            },
+            // SAFETY: as above.
+            #[cfg(target_arch = "x86_64")]
+            Kind::Avx512Vnni => unsafe { avx512::add_codes_narrow(self, rows, offset, scores) },
+            _ => add_codes_portable(self, rows, offset, scores),
+        }
+    }
+}
+
+/// The reference: `scores += (row scale * query scale) * dot`, where
+/// `dot = sum of query code * (row code - offset)`.
+fn add_codes_portable<const W: usize>(
+    query: &CodeQuery<W>,
+    rows: &CodeRows,
+    offset: i32,
+    scores: &mut [[f32; W]],
+) {
+    for ((codes, scale), scores) in rows.codes.iter().zip(rows.scales).zip(scores) {
+        let mut dots = query.sums.map(|sum| -offset * sum);
+        for (quads, row) in query.codes.iter().zip(codes.as_chunks::<4>().0) {
+            for (dot, quad) in dots.iter_mut().zip(quads) {
+                for (a, b) in quad.iter().zip(row) {
+                    *dot += i32::from(*a) * i32::from(*b);
+                }
+            }
+        }
+        for ((score, dot), query_scale) in scores.iter_mut().zip(dots).zip(query.scales) {
+            *score += (scale * query_scale) * dot as f32;
+        }
+    }
+}
+
+for_each_isa! {
+    /// `scores[row][lane] += mins[row] * weighted[lane]`.
+    pub fn add_minima(weighted: &[f32], mins: &[f32], scores: &mut [f32]) {
+        match weighted.as_array::<WIDE>() {
+            Some(weighted) => add_products(weighted, mins, scores),
+            None => add_products::<NARROW>(weighted.as_array().unwrap_or(&[0.0; NARROW]), mins, scores),
+        }
+    }
+}
+
+#[inline(always)]
+fn add_products<const W: usize>(weighted: &[f32; W], mins: &[f32], scores: &mut [f32]) {
+    for (scores, min) in scores.as_chunks_mut::<W>().0.iter_mut().zip(mins) {
+        for lane in 0..W {
+            scores[lane] += min * weighted[lane];
+        }
+    }
+}
+
+/// `scores[row][lane] += query[column][lane] * row[column]`, column by column.
+fn add_numbers<const W: usize>(
+    isa: Isa,
+    query: &[[f32; W]; GROUP],
+    rows: &NumberRows,
+    scores: &mut [[f32; W]],
+) {
+    match isa.0 {
+        // SAFETY: as in `Kernel::add_codes`.
+        #[cfg(target_arch = "x86_64")]
+        Kind::Avx2 | Kind::AvxVnni => unsafe { add_numbers_avx2(query, rows, scores) },
+        // SAFETY: as in `Kernel::add_codes`.
+        #[cfg(target_arch = "x86_64")]
+        Kind::Avx512Vnni => unsafe { add_numbers_avx512(query, rows, scores) },
+        _ => add_numbers_body(query, rows, scores),
+    }
+}
+
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx2")]
+fn add_numbers_avx2<const W: usize>(
+    query: &[[f32; W]; GROUP],
+    rows: &NumberRows,
+    scores: &mut [[f32; W]],
+) {
+    add_numbers_body(query, rows, scores);
+}
+
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx2,avx512f,avx512bw")]
+fn add_numbers_avx512<const W: usize>(
+    query: &[[f32; W]; GROUP],
+    rows: &NumberRows,
+    scores: &mut [[f32; W]],
+) {
+    add_numbers_body(query, rows, scores);
+}
+
+#[inline(always)]
+fn add_numbers_body<const W: usize>(
+    query: &[[f32; W]; GROUP],
+    rows: &NumberRows,
+    scores: &mut [[f32; W]],
+) {
+    /// Rows that are worked on together, so that sums need not wait.
+    const TOGETHER: usize = 4;
+    let scores = scores.as_chunks_mut::<TOGETHER>().0.iter_mut();
+    for (scores, rows) in scores.zip(rows.as_chunks::<TOGETHER>().0) {
+        let mut sums = *scores;
+        for (column, query) in query.iter().enumerate() {
+            for (sums, row) in sums.iter_mut().zip(rows) {
+                for (sum, query) in sums.iter_mut().zip(query) {
+                    *sum += query * row[column];
+                }
+            }
+        }
+        *scores = sums;
+    }
+}
