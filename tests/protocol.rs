@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 use briquette::device::{Client, Patience};
 use briquette::loaded::Arena;
 use briquette::pack::WeightFormat;
-use briquette_device::{Board, Device, Stack};
+use briquette_device::{Board, Device, End, Stack};
 use briquette_engine::cpu::{Plan, PlanOptions};
 use briquette_engine::kv::KvFormat;
 use briquette_protocol::{
@@ -224,7 +224,7 @@ fn exchange(
     mut look: impl FnMut(Result<Response<'_>, FrameError>),
 ) {
     line.0.borrow_mut().sent.extend(bytes);
-    let Ok(()) = device.serve();
+    assert_eq!(device.serve(), Ok(End::LineEnded));
     let received = std::mem::take(&mut line.0.borrow_mut().received);
     let mut frames = Frames::new();
     for byte in received {

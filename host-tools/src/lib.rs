@@ -22,3 +22,4 @@ pub mod terminal;
 pub mod text;
 pub mod tokenizer;
 pub mod train;
+pub mod update;

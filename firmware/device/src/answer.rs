@@ -3,6 +3,7 @@
 use briquette_engine::text::{Guide, Part, Tag, TagStream};
 use briquette_protocol::{Frames, Refusal, Response, StopReason};
 use embedded_io::{Read, ReadReady, Write};
+use embedded_storage::nor_flash::NorFlash;
 
 use super::prompt::{MAX_SAMPLED, Task};
 use super::{Device, Outcome, refusal, send};
@@ -10,7 +11,7 @@ use super::{Device, Outcome, refusal, send};
 /// Bytes of text in one response.
 const PIECE: usize = 256;
 
-impl<'a, L: Read + ReadReady + Write> Device<'a, L> {
+impl<'a, L: Read + ReadReady + Write, F: NorFlash> Device<'a, L, F> {
     /// Answers `task`, piece by piece.
     pub(super) fn answer(
         &mut self,

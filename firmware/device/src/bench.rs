@@ -2,11 +2,12 @@
 
 use briquette_protocol::{Frames, Refusal, Response, StopReason};
 use embedded_io::{Read, ReadReady, Write};
+use embedded_storage::nor_flash::NorFlash;
 
 use super::prompt::MAX_PROMPT;
 use super::{Device, Outcome, refusal};
 
-impl<L: Read + ReadReady + Write> Device<'_, L> {
+impl<L: Read + ReadReady + Write, F: NorFlash> Device<'_, L, F> {
     /// Takes in `prompt` tokens together, then `tokens` one after the other.
     pub(super) fn bench(
         &mut self,

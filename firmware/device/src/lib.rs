@@ -12,6 +12,7 @@ mod log;
 mod meter;
 mod prompt;
 mod score;
+mod update;
 
 use briquette_engine::blob::Blob;
 use briquette_engine::cpu::{Plan, PlanOptions, Serial};
@@ -23,9 +24,13 @@ use briquette_protocol::{
     Frames, Hello, MAX_FRAME, Memory, Refusal, Request, Response, Statistics, StopReason, VERSION,
     encode,
 };
+use briquette_slots::Slots;
 use embedded_io::{Read, ReadReady, Write};
+use embedded_storage::nor_flash::NorFlash;
 
 use meter::Spent;
+
+pub use update::{FORMAT, NoFlash, accept};
 
 /// What a board knows about itself.
 #[derive(Debug, Clone, Copy)]
@@ -51,14 +56,24 @@ pub struct Stack {
     pub bytes: u32,
 }
 
-/// A model at the end of a line.
-pub struct Device<'a, L> {
+/// A model at the end of a line; updates of it go to a flash of type `F`.
+pub struct Device<'a, L, F = NoFlash> {
     session: Session<'a>,
     tokenizer: Option<Tokenizer<'a>>,
     line: L,
     board: Board,
     memory: Memory,
     spent: Spent,
+    slots: Option<Slots<F>>,
+}
+
+/// Why a device serves no longer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum End {
+    /// The line has ended.
+    LineEnded,
+    /// The host wants the board to start anew.
+    Restart,
 }
 
 /// Why an answer ended, or why there is none.
@@ -131,14 +146,31 @@ impl<'a, L: Read + ReadReady + Write> Device<'a, L> {
             },
             session,
             spent: Spent::default(),
+            slots: None,
         }
     }
 
-    /// Answers requests until the line fails or ends.
+    /// The same device; new models go to `slots`, if there are any.
+    pub fn with_slots<F: NorFlash>(self, slots: Option<Slots<F>>) -> Device<'a, L, F> {
+        Device {
+            session: self.session,
+            tokenizer: self.tokenizer,
+            line: self.line,
+            board: self.board,
+            memory: self.memory,
+            spent: self.spent,
+            slots,
+        }
+    }
+}
+
+impl<L: Read + ReadReady + Write, F: NorFlash> Device<'_, L, F> {
+    /// Answers requests until the line fails or ends, or the host wants the
+    /// board to start anew.
     ///
     /// # Errors
     /// What the line failed with.
-    pub fn serve(&mut self) -> Result<(), L::Error> {
+    pub fn serve(&mut self) -> Result<End, L::Error> {
         log::info!(
             "{=str} serves {=str}: context {=u32}, arena {=u64} bytes, stack {=u32} bytes",
             self.board.firmware,
@@ -151,7 +183,7 @@ impl<'a, L: Read + ReadReady + Write> Device<'a, L> {
         loop {
             let mut byte = [0];
             if self.line.read(&mut byte)? == 0 {
-                return Ok(());
+                return Ok(End::LineEnded);
             }
             let Some(request) = frames.push::<Request<'_>>(byte[0]) else {
                 continue;
@@ -168,6 +200,7 @@ impl<'a, L: Read + ReadReady + Write> Device<'a, L> {
                     log::info!("a prompt of {=usize} bytes", prompt.text.len());
                     let task = self.task(&prompt);
                     let outcome = self.answer(task, &mut frames)?;
+                    self.confirm(outcome);
                     self.end(outcome)?;
                 }
                 Ok(Request::Bench { prompt, tokens }) => {
@@ -178,7 +211,13 @@ impl<'a, L: Read + ReadReady + Write> Device<'a, L> {
                 Ok(Request::Score { ids, greedy }) => {
                     log::info!("{=usize} tokens to score", ids.len());
                     let outcome = self.score(&ids, greedy, &mut frames)?;
+                    self.confirm(outcome);
                     self.end(outcome)?;
+                }
+                Ok(Request::Update(request)) => {
+                    if self.update(&request)? {
+                        return Ok(End::Restart);
+                    }
                 }
             }
         }

@@ -19,7 +19,7 @@ pub(super) struct Start {
     traffic: Traffic,
 }
 
-impl<L> Device<'_, L> {
+impl<L, F> Device<'_, L, F> {
     /// Reads the meters.
     pub(super) fn start(&self) -> Start {
         Start {

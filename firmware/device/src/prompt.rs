@@ -6,6 +6,7 @@ use briquette_engine::text::{
 };
 use briquette_protocol::{MAX_TEXT, Prompt, Refusal};
 use embedded_io::{Read, ReadReady, Write};
+use embedded_storage::nor_flash::NorFlash;
 
 use super::Device;
 
@@ -26,7 +27,7 @@ pub(super) struct Task<'a> {
     pub(super) tokenizer: Tokenizer<'a>,
 }
 
-impl<'a, L: Read + ReadReady + Write> Device<'a, L> {
+impl<'a, L: Read + ReadReady + Write, F: NorFlash> Device<'a, L, F> {
     /// What `prompt` asks for.
     pub(super) fn task(&self, prompt: &Prompt<'_>) -> Result<Task<'a>, Refusal> {
         let tokenizer = self.tokenizer.ok_or(Refusal::NoTokenizer)?;

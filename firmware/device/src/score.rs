@@ -3,12 +3,13 @@
 use briquette_engine::text::sampler::most_likely;
 use briquette_protocol::{Frames, Refusal, Response, StopReason};
 use embedded_io::{Read, ReadReady, Write};
+use embedded_storage::nor_flash::NorFlash;
 
 use super::{Device, Outcome, refusal, send};
 
 const CRC: crc::Crc<u32> = crc::Crc::<u32>::new(&crc::CRC_32_ISO_HDLC);
 
-impl<L: Read + ReadReady + Write> Device<'_, L> {
+impl<L: Read + ReadReady + Write, F: NorFlash> Device<'_, L, F> {
     /// Computes `ids` one after the other, tells a digest of each token's
     /// logits, and goes on greedily.
     pub(super) fn score(

@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::FrameError;
+use super::update::{UpdateRefusal, UpdateRequest, UpdateResponse};
 
 /// Version of the protocol. What never changes from version to version: the
 /// frames, that [`Request::Hello`] begins with a zero byte, whatever follows,
@@ -47,6 +48,9 @@ pub enum Request<'a> {
         /// Tokens taken in one after the other.
         tokens: u32,
     },
+    /// Something about the device's model: see [`crate::update`].
+    #[serde(borrow)]
+    Update(UpdateRequest<'a>),
 }
 
 /// A person's prompt.
@@ -103,6 +107,8 @@ pub enum Response<'a> {
     Statistics(Statistics),
     /// The request cannot be served.
     Refused(Refusal),
+    /// How an update goes.
+    Update(UpdateResponse),
 }
 
 /// Who a device is, and what its model needs.
@@ -261,6 +267,9 @@ pub enum Refusal {
     /// The flash that holds the experts cannot be read.
     #[error("the flash that holds the experts cannot be read")]
     Storage,
+    /// An update, or a piece of it, is not taken.
+    #[error(transparent)]
+    Update(#[from] UpdateRefusal),
 }
 
 /// What can be read from a frame.

@@ -32,6 +32,9 @@ pub const SIGNATURE_LEN: usize = 64;
 /// Bytes of a target's name at most.
 pub const MAX_TARGET: usize = 32;
 
+/// Bytes of a briquette in one message at most.
+pub const MAX_PIECE: usize = 448;
+
 const MAGIC: [u8; 8] = *b"\x89BRUP\r\n\x1a";
 const LAYOUT_VERSION: u16 = 1;
 
@@ -90,6 +93,67 @@ impl<'a> Metadata<'a> {
 
 fn field<const N: usize>(bytes: &[u8; METADATA_LEN], at: usize) -> Option<[u8; N]> {
     bytes.get(at..)?.first_chunk().copied()
+}
+
+/// What a host asks about updates.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum UpdateRequest<'a> {
+    /// What runs, and how much room is there?
+    Status,
+    /// Here comes a model; one that was on its way is given up.
+    Begin {
+        /// [`METADATA_LEN`] bytes.
+        metadata: &'a [u8],
+        /// [`SIGNATURE_LEN`] bytes.
+        signature: &'a [u8],
+    },
+    /// The next piece of the briquette.
+    Piece {
+        /// Where it starts.
+        offset: u32,
+        /// At most [`MAX_PIECE`] bytes.
+        bytes: &'a [u8],
+    },
+    /// That was all: verify it, and try it at the next start.
+    Finish,
+    /// Start anew.
+    Restart,
+}
+
+/// What a device says about updates, unless it refuses.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum UpdateResponse {
+    /// What runs.
+    Status(UpdateStatus),
+    /// It waits for the piece at this offset.
+    Waiting(u32),
+    /// The model is verified, and will be tried at the next start.
+    Verified,
+    /// It starts anew; nothing more is heard until then.
+    Restarting,
+}
+
+/// The state of a device's models.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct UpdateStatus {
+    /// Version of the model that runs.
+    pub version: u32,
+    /// Where it came from.
+    pub origin: Origin,
+    /// Bytes of the largest briquette that fits.
+    pub room: u32,
+}
+
+/// Where a running model came from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Origin {
+    /// It is part of the program.
+    Factory,
+    /// An update, which has not answered yet: if it does not, the next start
+    /// falls back to the model before it.
+    Trial,
+    /// An update that has answered.
+    Update,
 }
 
 /// Why a device does not take an update, or not this piece of it. The model

@@ -2,7 +2,9 @@
 
 use core::ops::Range;
 
-use briquette_protocol::update::{METADATA_LEN, Metadata, SIGNATURE_LEN, UpdateRefusal};
+use briquette_protocol::update::{
+    METADATA_LEN, Metadata, Origin, SIGNATURE_LEN, UpdateRefusal, UpdateStatus,
+};
 use ed25519_dalek::{Signature, VerifyingKey};
 use embedded_storage::nor_flash::NorFlash;
 use sha2::{Digest, Sha256};
@@ -25,8 +27,9 @@ pub struct Rules<F> {
     /// one; `None` if there is none.
     pub factory: Option<u32>,
     /// Looks at the briquette in this range of the flash, whose signature and
-    /// digest are right: can the device run it?
-    pub accept: fn(&mut F, Range<u32>) -> Result<(), UpdateRefusal>,
+    /// digest are right: is it what the metadata tell, and can the device run
+    /// it?
+    pub accept: fn(&mut F, Range<u32>, &Metadata<'_>) -> Result<(), UpdateRefusal>,
 }
 
 /// The model that a device is to run.
@@ -85,6 +88,7 @@ pub struct Slots<F> {
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Running {
     pub slot: usize,
+    pub version: u32,
     pub on_trial: bool,
 }
 
@@ -174,6 +178,22 @@ impl<F: NorFlash> Slots<F> {
         Ok([look(0)?, look(1)?])
     }
 
+    /// What runs, as a host wants to know it.
+    pub fn status(&self) -> UpdateStatus {
+        UpdateStatus {
+            version: match (self.running, self.rules.factory) {
+                (Some(running), _) => running.version,
+                (None, factory) => factory.unwrap_or_default(),
+            },
+            origin: match self.running {
+                None => Origin::Factory,
+                Some(running) if running.on_trial => Origin::Trial,
+                Some(_) => Origin::Update,
+            },
+            room: self.room(),
+        }
+    }
+
     /// Bytes of the largest briquette that fits a slot.
     pub fn room(&self) -> u32 {
         self.places.iter().map(room).min().unwrap_or_default()
@@ -212,7 +232,11 @@ impl<F: NorFlash> Slots<F> {
         if journal.state == State::Trial {
             journal.append(&mut self.flash, Mark::Tried).ok()?;
         }
-        self.running = Some(Running { slot, on_trial });
+        self.running = Some(Running {
+            slot,
+            version: metadata.version,
+            on_trial,
+        });
         Some(Model {
             range,
             version: metadata.version,
@@ -276,7 +300,7 @@ impl<F: NorFlash> Slots<F> {
         if digest.finalize()[..] != metadata.sha256 {
             return Err(UpdateRefusal::Digest);
         }
-        (self.rules.accept)(&mut self.flash, start..end)?;
+        (self.rules.accept)(&mut self.flash, start..end, metadata)?;
         Ok(start..end)
     }
 }

@@ -15,6 +15,7 @@ use crate::pack::PackError;
 use crate::target::{DoesNotFit, TargetError};
 use crate::text::TextError;
 use crate::train::TrainError;
+use crate::update::UpdateError;
 
 /// Any failure of a command, with where it happened.
 #[derive(Debug, thiserror::Error)]
@@ -42,6 +43,8 @@ pub(crate) enum CommandError {
     Generate(#[from] GenerateError),
     #[error(transparent)]
     Train(#[from] TrainError),
+    #[error(transparent)]
+    Update(#[from] UpdateError),
     #[error("{}: {source}", path.display())]
     Damaged { path: PathBuf, source: BlobError },
     #[error("{}: {source}", path.display())]

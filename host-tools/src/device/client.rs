@@ -138,6 +138,16 @@ impl Client {
         &self.info
     }
 
+    /// The line to the device.
+    pub(super) const fn line_mut(&mut self) -> &mut Line {
+        &mut self.ears.line
+    }
+
+    /// The line to the device, to begin anew.
+    pub(super) fn into_line(self) -> Line {
+        self.ears.line
+    }
+
     /// What the device has spent since it started.
     ///
     /// # Errors
@@ -202,7 +212,7 @@ impl Client {
     }
 
     /// Sends `request` and hands responses to `look` until it is done.
-    fn work(
+    pub(super) fn work(
         &mut self,
         request: &Request<'_>,
         interrupted: &dyn Fn() -> bool,
@@ -233,7 +243,7 @@ impl Client {
     }
 
     /// What `look` makes of the next response; does `meanwhile` while waiting.
-    fn receive<R>(
+    pub(super) fn receive<R>(
         &mut self,
         meanwhile: &mut dyn FnMut(&mut Line) -> Result<(), DeviceError>,
         look: impl FnOnce(Response<'_>) -> R,
@@ -310,7 +320,7 @@ impl Ears {
     }
 }
 
-fn send(line: &mut Line, request: &Request<'_>) -> Result<(), DeviceError> {
+pub(super) fn send(line: &mut Line, request: &Request<'_>) -> Result<(), DeviceError> {
     let mut buffer = [0; MAX_FRAME];
     // Requests that are too long for a frame were refused before.
     match encode(request, &mut buffer) {

@@ -3,6 +3,7 @@
 mod client;
 mod error;
 mod line;
+mod update;
 
 pub use client::{Client, DeviceInfo, Patience};
 pub use error::DeviceError;

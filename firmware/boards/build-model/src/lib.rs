@@ -1,22 +1,30 @@
 //! For build scripts: puts a briquette into a program, and reserves just the
 //! memory that it needs.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::{env, fs};
 
 use briquette_engine::EngineError;
 use briquette_engine::blob::Blob;
 use briquette_engine::cpu::{Plan, PlanOptions};
+use ed25519_dalek::VerifyingKey;
+use ed25519_dalek::pkcs8::DecodePublicKey;
 
 /// Names the file to flash.
 const MODEL: &str = "BRIQUETTE_MODEL";
+/// Its version, 0 if it is not set: updates must not be older.
+const VERSION: &str = "BRIQUETTE_MODEL_VERSION";
+/// Names the public key (PEM) of whoever may sign updates; without it the device
+/// takes none.
+const KEY: &str = "BRIQUETTE_UPDATE_KEY";
 
 /// Says how many experts are kept in memory, on boards that can read them from
 /// flash that is not mapped; without it everything is read in place.
 const EXPERT_SLOTS: &str = "BRIQUETTE_EXPERT_SLOTS";
 
 /// Checks the briquette that the environment names, and writes `model.rs` with
-/// its bytes and the arena's size; puts `memory.x` where the linker looks.
+/// its bytes and the arena's size, and `updates.rs` with what updates of it must
+/// be; puts `memory.x` where the linker looks.
 pub fn main() {
     if let slots @ 1.. = expert_slots() {
         panic!("{EXPERT_SLOTS} is {slots}, but this board reads its flash in place");
@@ -84,6 +92,32 @@ fn write_program(slots: u32) {
         length = bytes.len(),
     );
     fs::write(out.join("model.rs"), program).expect("model.rs can be written");
+    fs::write(out.join("updates.rs"), updates(planned)).expect("updates.rs can be written");
+}
+
+/// What updates must be, as a constant; `None` without a key.
+fn updates(arena: u64) -> String {
+    println!("cargo::rerun-if-env-changed={VERSION}");
+    println!("cargo::rerun-if-env-changed={KEY}");
+    let version = env::var(VERSION).map_or(0, |text| {
+        text.parse::<u32>()
+            .unwrap_or_else(|error| panic!("{VERSION}={text}: {error}"))
+    });
+    let wanted = env::var_os(KEY).map(|path| {
+        let key = public_key(&PathBuf::from(path));
+        format!("ram_flash::Wanted {{ key: {key:?}, version: {version}, arena_bytes: {arena} }}")
+    });
+    let wanted = wanted.map_or("None".into(), |wanted| format!("Some({wanted})"));
+    format!("const UPDATES: Option<ram_flash::Wanted> = {wanted};\n")
+}
+
+fn public_key(path: &Path) -> [u8; 32] {
+    println!("cargo::rerun-if-changed={}", path.display());
+    let pem = fs::read_to_string(path)
+        .unwrap_or_else(|error| panic!("{KEY}: {}: {error}", path.display()));
+    VerifyingKey::from_public_key_pem(&pem)
+        .unwrap_or_else(|error| panic!("{KEY}: {}: {error}", path.display()))
+        .to_bytes()
 }
 
 /// Bytes of arena that this engine plans for a briquette, and that the memory

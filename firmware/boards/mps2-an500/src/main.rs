@@ -10,8 +10,10 @@ use board_runtime::stack;
 use briquette_device::Board;
 use briquette_engine::storage::NorStorage;
 use flash::SerialFlash;
+use ram_flash::RamFlash;
 
 board_runtime::model!();
+ram_flash::updates!();
 
 const BOARD: Board = Board {
     firmware: concat!(env!("CARGO_PKG_NAME"), " ", env!("CARGO_PKG_VERSION")),
@@ -30,7 +32,11 @@ fn main() -> ! {
     }
     let arena = &mut ARENA.take().0;
     if EXPERT_SLOTS == 0 {
-        board_runtime::serve(&MODEL.0, arena, line, BOARD)
+        // SAFETY: `memory.x` places nothing there, and this runs once.
+        let flash = unsafe { RamFlash::new(0x60c0_0000, 4 << 20) };
+        let (slots, model) = ram_flash::boot(flash, BOARD.target, UPDATES);
+        let model = model.unwrap_or(&MODEL.0);
+        board_runtime::serve_with_slots(model, arena, line, BOARD, slots)
     }
     let mut flash = NorStorage::new(SerialFlash::new(&MODEL.0), 0);
     board_runtime::serve_stored(&mut flash, EXPERT_SLOTS, arena, line, BOARD)

@@ -6,8 +6,10 @@
 use board_runtime::cmsdk_uart::CmsdkUart;
 use board_runtime::stack;
 use briquette_device::Board;
+use ram_flash::RamFlash;
 
 board_runtime::model!();
+ram_flash::updates!();
 
 const BOARD: Board = Board {
     firmware: concat!(env!("CARGO_PKG_NAME"), " ", env!("CARGO_PKG_VERSION")),
@@ -24,5 +26,9 @@ fn main() -> ! {
     if let Some(core) = cortex_m::Peripherals::take() {
         systick::start(core.SYST);
     }
-    board_runtime::serve(&MODEL.0, &mut ARENA.take().0, line, BOARD)
+    // SAFETY: `memory.x` places nothing there, and this runs once.
+    let flash = unsafe { RamFlash::new(0x7100_0000, 4 << 20) };
+    let (slots, model) = ram_flash::boot(flash, BOARD.target, UPDATES);
+    let model = model.unwrap_or(&MODEL.0);
+    board_runtime::serve_with_slots(model, &mut ARENA.take().0, line, BOARD, slots)
 }

@@ -8,11 +8,13 @@ pub mod cmsdk_uart;
 mod end;
 pub mod stack;
 
-use briquette_device::{Board, Device};
+use briquette_device::{Board, Device, End};
 use briquette_engine::EngineError;
 use briquette_engine::storage::BlockStorage;
+use briquette_slots::Slots;
 use defmt::Display2Format;
 use embedded_io::{Read, ReadReady, Write};
+use embedded_storage::nor_flash::NorFlash;
 
 // Where logs go.
 #[cfg(feature = "probe")]
@@ -46,6 +48,18 @@ pub fn serve<L: Read + ReadReady + Write>(
     run(Device::new(model, arena, line, board))
 }
 
+/// As [`serve`]; new models go to `slots`, if there are any.
+pub fn serve_with_slots<L: Read + ReadReady + Write, F: NorFlash>(
+    model: &'static [u8],
+    arena: &'static mut [u8],
+    line: L,
+    board: Board,
+    slots: Option<Slots<F>>,
+) -> ! {
+    let device = Device::new(model, arena, line, board);
+    run(device.map(|device| device.with_slots(slots)))
+}
+
 /// As [`serve`], with a model in flash that is not mapped, and so many of its
 /// experts in memory.
 pub fn serve_stored<L: Read + ReadReady + Write>(
@@ -64,10 +78,17 @@ pub fn serve_stored<L: Read + ReadReady + Write>(
     ))
 }
 
-fn run<L: Read + ReadReady + Write>(device: Result<Device<'_, L>, EngineError>) -> ! {
+fn run<L: Read + ReadReady + Write, F: NorFlash>(
+    device: Result<Device<'_, L, F>, EngineError>,
+) -> ! {
     match device {
         Ok(mut device) => match device.serve() {
-            Ok(()) => defmt::error!("the serial line has ended"),
+            Ok(End::Restart) => {
+                defmt::info!("starting anew");
+                defmt::flush();
+                cortex_m::peripheral::SCB::sys_reset();
+            }
+            Ok(End::LineEnded) => defmt::error!("the serial line has ended"),
             Err(_) => defmt::error!("the serial line failed"),
         },
         Err(error) => defmt::error!("the model cannot be run: {}", Display2Format(&error)),

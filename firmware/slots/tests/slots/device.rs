@@ -74,7 +74,7 @@ pub fn device_with<const WRITE: usize, const ERASE: usize>(
         target: TARGET,
         arena_bytes: ARENA,
         factory,
-        accept: |flash: &mut Nor<WRITE, ERASE>, range| {
+        accept: |flash: &mut Nor<WRITE, ERASE>, range, _| {
             let bytes = &flash.bytes[range.start as usize..range.end as usize];
             if bytes.starts_with(UNUSABLE) {
                 return Err(UpdateRefusal::Model);

@@ -221,7 +221,7 @@ fn places_that_cannot_be_slots_are_refused() {
             target: TARGET,
             arena_bytes: ARENA,
             factory: None,
-            accept: |_: &mut Nor<4, 4096>, _| Ok(()),
+            accept: |_: &mut Nor<4, 4096>, _, _| Ok(()),
         };
         Slots::new(Nor::new(1 << 16), [first, second], rules).map(|_| ())
     };

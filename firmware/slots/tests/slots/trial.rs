@@ -1,7 +1,8 @@
 //! A new model is tried once.
+
 use super::device::{SLOT, device_with, install, installed, powered, started, update, upload};
 use super::nor::Nor;
-use briquette_protocol::update::UpdateRefusal;
+use briquette_protocol::update::{Origin, UpdateRefusal};
 use briquette_slots::State;
 
 #[test]
@@ -39,9 +40,12 @@ fn the_running_model_says_what_it_is() {
         assert_eq!(states, [(State::Good, Some(1)), (State::Trial, Some(2))]);
         let model = device.boot().unwrap();
         assert_eq!((model.version, model.on_trial), (2, true));
+        let status = device.status();
+        assert_eq!((status.version, status.origin), (2, Origin::Trial));
         assert_eq!(device.info().unwrap()[1].state, State::Tried);
         device.confirm().unwrap();
         device.confirm().unwrap();
+        assert_eq!(device.status().origin, Origin::Update);
         assert_eq!(device.info().unwrap()[1].state, State::Good);
         let model = device.boot().unwrap();
         assert_eq!((model.version, model.on_trial), (2, false));
@@ -72,6 +76,8 @@ fn the_factory_model_is_the_last_to_fall_back_to() {
     flash.fill(5);
     let mut device = device_with(flash, Some(5));
     assert_eq!(device.boot(), None, "only the factory's model is there");
+    let status = device.status();
+    assert_eq!((status.version, status.origin), (5, Origin::Factory));
     let old = update(4, 100);
     let older = UpdateRefusal::Older {
         found: 4,

@@ -2,7 +2,9 @@
 
 mod bench;
 mod info;
+mod sign;
 mod talk;
+mod update;
 
 use std::time::Duration;
 
@@ -20,6 +22,7 @@ pub(crate) use talk::{TalkArgs, talk};
   briquette device chat  --port /dev/ttyACM0
   briquette device chat  --port COM3 -p \"pump 17 max 12 alarms ?\" --json
   briquette device bench --port tcp:localhost:4444
+  briquette device update new.briq --key device.key --port /dev/ttyACM0
 
 PORT is a serial port, tcp:HOST:PORT or unix:PATH. `briquette flash` puts a
 model on a device.")]
@@ -36,6 +39,12 @@ enum Verb {
     Info(info::Args),
     /// Measure the device's speed and the bytes it touches
     Bench(bench::Args),
+    /// Send the device a new model
+    Update(update::Args),
+    /// Make a pair of keys to sign updates with
+    Keygen(sign::KeygenArgs),
+    /// Sign a briquette, to send it from somewhere else
+    Sign(sign::SignArgs),
 }
 
 /// Where a device is.
@@ -101,6 +110,9 @@ pub(crate) fn run(args: &Args) -> Result<(), CommandError> {
         Verb::Chat(args) => talk(&mut args.connection.open()?, &args.talk),
         Verb::Info(args) => info::run(args),
         Verb::Bench(args) => bench::run(args),
+        Verb::Update(args) => update::run(args),
+        Verb::Keygen(args) => sign::keygen(args),
+        Verb::Sign(args) => sign::sign(args),
     }
 }
 

@@ -1,0 +1,79 @@
+//! `briquette device keygen` and `briquette device sign`.
+
+use std::io::{self, Write};
+use std::path::PathBuf;
+
+use super::super::CommandError;
+use crate::terminal::bytes;
+use crate::update::{Update, generate, read_secret};
+
+/// Makes a pair of keys to sign updates with: FILE for you alone, and FILE with
+/// the ending `.pub` for the firmware.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Example:
+  briquette device keygen -o device.key
+  BRIQUETTE_UPDATE_KEY=device.pub briquette flash sentry.briq --target mps2-an500
+
+Whoever has the secret key can change the model of every device whose firmware
+has the public one. The files are PEM, as OpenSSL reads and writes them.")]
+pub(super) struct KeygenArgs {
+    /// Where to write the secret key
+    #[arg(short, long, default_value = "device.key", value_name = "FILE")]
+    out: PathBuf,
+}
+
+/// Signs a briquette where the key is, to be sent from somewhere else.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Example:
+  briquette device sign sentry.briq --key device.key --target rp2350 --version 7 -o sentry.update
+  briquette device update sentry.update --port /dev/ttyACM0")]
+pub(super) struct SignArgs {
+    /// The briquette
+    file: PathBuf,
+    /// The secret key
+    #[arg(long, value_name = "SECRET.key")]
+    key: PathBuf,
+    /// The only target that may take it [default: any]
+    #[arg(long, value_name = "NAME")]
+    target: Option<String>,
+    /// The model's version; a device goes to no lower one
+    #[arg(long, default_value_t = 0, value_name = "N")]
+    version: u32,
+    /// Where to write the update
+    #[arg(short, long, value_name = "OUT.update")]
+    out: PathBuf,
+}
+
+pub(super) fn keygen(args: &KeygenArgs) -> Result<(), CommandError> {
+    let public = args.out.with_extension("pub");
+    if public == args.out {
+        let what = "the secret key's file must not end in .pub: that is the public one's";
+        return Err(CommandError::Refused(what.into()));
+    }
+    generate(&args.out, &public)?;
+    writeln!(
+        io::stdout(),
+        "{}: secret; keep it where devices cannot lose it\n{}: public; build firmware with \
+         BRIQUETTE_UPDATE_KEY={}",
+        args.out.display(),
+        public.display(),
+        public.display()
+    )?;
+    Ok(())
+}
+
+pub(super) fn sign(args: &SignArgs) -> Result<(), CommandError> {
+    let key = read_secret(&args.key)?;
+    let target = args.target.as_deref().unwrap_or_default();
+    let update = Update::sign(&args.file, &key, target, args.version)?;
+    update.write(&args.out)?;
+    writeln!(
+        io::stdout(),
+        "{}: version {} for {}, {}",
+        args.out.display(),
+        args.version,
+        args.target.as_deref().unwrap_or("any target"),
+        bytes(update.blob.len() as u64)
+    )?;
+    Ok(())
+}
