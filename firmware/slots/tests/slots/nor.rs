@@ -146,7 +146,13 @@ impl<const WRITE: usize, const ERASE: usize> NorFlash for Nor<WRITE, ERASE> {
                 };
             }
             let units = sector / WRITE..(sector + ERASE) / WRITE;
-            self.written[units].fill(tear.is_some_and(|tear| tear != Tear::After));
+            match tear {
+                // Nothing has happened.
+                Some(Tear::Before) => {}
+                None | Some(Tear::After) => self.written[units].fill(false),
+                // What was half erased must be erased before it is written.
+                Some(_) => self.written[units].fill(true),
+            }
             if tear.is_some() {
                 return Err(NorFlashErrorKind::Other);
             }

@@ -136,7 +136,7 @@ impl World {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(400))]
+    #![proptest_config(ProptestConfig::with_cases(1000))]
     #[test]
     fn in_any_order_the_last_model_that_answered_is_kept(
         steps in proptest::collection::vec(step(), 1..60),
