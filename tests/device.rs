@@ -312,12 +312,46 @@ fn expected(place: &Place) -> Value {
 }
 
 #[test]
+fn updates_are_signed_with_a_key_that_is_made_once() {
+    let place = Place::new();
+    let (key, public, update) = (place.path("k.key"), place.path("k.pub"), place.path("up"));
+    succeed(&["device", "keygen", "-o", &key]);
+    let mode = fs::metadata(&key).unwrap().permissions().mode();
+    assert_eq!(mode & 0o777, 0o600, "the secret key is its owner's alone");
+    let made = fs::read(&key).unwrap();
+    assert!(fail(&["device", "keygen", "-o", &key]).contains("never overwritten"));
+    assert_eq!(fs::read(&key).unwrap(), made);
+
+    let model = place.model();
+    let target = ["--target", "thread", "-o", &update];
+    let sign = ["device", "sign", &model, "--key"];
+    succeed(&[&sign[..], &[&key], &target].concat());
+    assert!(fail(&[&sign[..], &[&public], &target].concat()).contains("keygen"));
+    // Metadata, signature, briquette.
+    let signed = fs::read(&update).unwrap();
+    assert_eq!(signed[128 + 64..], fs::read(&model).unwrap());
+
+    // Not signed, and a device that has no place for it.
+    let (port, device) = place.device();
+    let error = fail(&["device", "update", &model, "--port", &port]);
+    assert!(error.contains("--key"), "{error}");
+    device.join().unwrap();
+    let (port, device) = place.device();
+    let error = fail(&["device", "update", &update, "--port", &port]);
+    assert!(error.contains("takes no updates"), "{error}");
+    device.join().unwrap();
+}
+
+#[test]
 fn help_has_examples_and_wrong_usage_exit_code_two() {
     for verb in [
         &["device"][..],
         &["device", "chat"],
         &["device", "info"],
         &["device", "bench"],
+        &["device", "update"],
+        &["device", "keygen"],
+        &["device", "sign"],
         &["flash"],
     ] {
         let help = succeed(&[verb, &["--help"]].concat());
