@@ -7,6 +7,7 @@
 
 use super::rows::{NumberRows, Rows, STEP, stage_numbers};
 use crate::kernels::Isa;
+#[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
 use crate::kernels::isa::Kind;
 use crate::kv::Segment;
 use crate::quant::GROUP;

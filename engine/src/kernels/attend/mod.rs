@@ -25,6 +25,7 @@ mod avx512;
 mod tests;
 
 use super::Isa;
+#[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
 use super::isa::Kind;
 use super::math::exp;
 use crate::kv::Segment;

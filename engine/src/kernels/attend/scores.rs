@@ -11,6 +11,7 @@ use super::{NARROW, Query, WIDE};
 use super::{avx2, avx512};
 use crate::kernels::Isa;
 use crate::kernels::dispatch::for_each_isa;
+#[cfg(target_arch = "x86_64")]
 use crate::kernels::isa::Kind;
 use crate::kv::{Segment, SegmentFormat};
 use crate::quant::GROUP;
