@@ -256,7 +256,7 @@ fn refuse_what_is_wrong(
         newest: FACTORY,
     };
     refuses(client, &new.signed(key, board, 2), older, old);
-    let format = UpdateRefusal::Format { found: 9, known: 1 };
+    let format = UpdateRefusal::Format { found: 9, known: 2 };
     let future = resigned(&good, key, |metadata| metadata.format = 9);
     refuses(client, &future, format, old);
     let available = old.packed.file.blob().unwrap().manifest().memory;
