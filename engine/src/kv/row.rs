@@ -128,7 +128,8 @@ impl Segment {
         }
     }
 
-    const fn end(&self) -> usize {
+    /// The byte after the segment.
+    pub(crate) const fn end(&self) -> usize {
         self.offset + self.bytes()
     }
 }

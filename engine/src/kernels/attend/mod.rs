@@ -270,6 +270,10 @@ where
             row_bytes: task.row_bytes,
             first: start,
             count: end - start,
+            used: (
+                task.keys[0].offset,
+                task.value.end().max(task.keys[1].end()),
+            ),
         };
         let mut weights = [[0.0; W]; CHUNK];
         let weights = &mut weights[..rows.count.next_multiple_of(STEP)];

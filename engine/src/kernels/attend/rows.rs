@@ -1,5 +1,6 @@
 //! A few cached rows, one group of 32 columns at a time, widened for all lanes.
 
+use super::CHUNK;
 use crate::kernels::dispatch::for_each_isa;
 use crate::kernels::math::widen_f16;
 use crate::kv::{Segment, SegmentFormat};
@@ -19,6 +20,8 @@ pub struct Rows<'a> {
     pub first: usize,
     /// How many.
     pub count: usize,
+    /// First byte that is used of each row, and the one after the last.
+    pub used: (usize, usize),
 }
 
 /// Codes of one group of up to [`STEP`] rows: `scale * (code - offset) + min`,
@@ -62,6 +65,34 @@ impl<'a> Rows<'a> {
         rows.take(STEP.min(self.count - start))
             .map(move |row| row.get(first..end).unwrap_or_default())
     }
+}
+
+impl Rows<'_> {
+    /// Asks memory for a share of the rows of the next chunk, one of `shares`:
+    /// they lie too far apart for a processor to foresee.
+    pub(super) fn ask_ahead(&self, share: usize, shares: usize) {
+        let count = CHUNK.div_ceil(shares.max(1));
+        let first = (self.first / CHUNK + 1) * CHUNK + share * count;
+        let rows = self.bytes.get(first * self.row_bytes..);
+        let rows = rows.unwrap_or_default().chunks_exact(self.row_bytes.max(1));
+        for row in rows.take(count) {
+            let used = row.get(self.used.0..self.used.1);
+            used.unwrap_or_default().chunks(64).for_each(ask);
+        }
+    }
+}
+
+/// Brings the line of the first byte nearer, where there is an instruction.
+#[inline(always)]
+fn ask(line: &[u8]) {
+    #[cfg(target_arch = "x86_64")]
+    {
+        use core::arch::x86_64::{_MM_HINT_T1, _mm_prefetch};
+        // SAFETY: every x86-64 processor has SSE, and nothing is read.
+        unsafe { _mm_prefetch::<_MM_HINT_T1>(line.as_ptr().cast()) };
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    let _ = line;
 }
 
 for_each_isa! {

@@ -6,7 +6,7 @@
 //! Against plain numbers, columns are added one by one in ascending order.
 
 use super::rows::{CodeRows, NumberRows, Rows, STEP, code_offset, stage_codes, stage_numbers};
-use super::{NARROW, Query, WIDE};
+use super::{CHUNK, NARROW, Query, WIDE};
 #[cfg(target_arch = "x86_64")]
 use super::{avx2, avx512};
 use crate::kernels::Isa;
@@ -35,12 +35,17 @@ pub(super) fn score<const W: usize>(
 ) where
     CodeQuery<W>: Kernel<W>,
 {
-    for group in 0..key.len.div_ceil(GROUP) {
+    let groups = key.len.div_ceil(GROUP);
+    let steps = CHUNK / STEP;
+    for group in 0..groups {
         match key.format {
             SegmentFormat::F32 | SegmentFormat::F16 => {
                 let query = number_query(queries, part, group);
                 let mut staged: NumberRows = [[0.0; GROUP]; STEP];
                 for (i, scores) in scores.chunks_mut(STEP).enumerate() {
+                    if part == 0 {
+                        rows.ask_ahead(group * steps + i, groups * steps);
+                    }
                     stage_numbers(isa, rows, key, group, i * STEP, &mut staged);
                     add_numbers(isa, &query, &staged, scores);
                 }
@@ -51,6 +56,9 @@ pub(super) fn score<const W: usize>(
                     core::array::from_fn(|lane| query.scales[lane] * query.sums[lane] as f32);
                 let mut staged = CodeRows::EMPTY;
                 for (i, scores) in scores.chunks_mut(STEP).enumerate() {
+                    if part == 0 {
+                        rows.ask_ahead(group * steps + i, groups * steps);
+                    }
                     stage_codes(isa, rows, key, group, i * STEP, &mut staged);
                     query.add_codes(isa, &staged, code_offset(key.format), scores);
                     if key.format == SegmentFormat::Q4 {
