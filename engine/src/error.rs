@@ -65,6 +65,23 @@ pub enum EngineError {
     /// The experts are neither in memory nor in a storage.
     #[error("the experts are not in memory, and there is no storage to read them from")]
     NoExperts,
+    /// The device has not enough memory.
+    #[error("the device has {free} bytes of memory free, the model needs {needed}")]
+    NeedsDeviceMemory {
+        /// Bytes that the plan needs.
+        needed: u64,
+        /// Bytes that are free.
+        free: u64,
+    },
+    /// The executor cannot keep such a cache.
+    #[error("this executor keeps a cache in f32, f16 or q8, not in {format}")]
+    UnsupportedCache {
+        /// The number format asked for.
+        format: &'static str,
+    },
+    /// The device stopped working.
+    #[error("the device failed while it ran the model")]
+    DeviceFailed,
     /// A tensor that opening the file promised is not there.
     #[error("a tensor of the model cannot be read")]
     MissingTensor,

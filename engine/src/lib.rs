@@ -1,12 +1,17 @@
 //! Runs DeepSeek-style language models from one `.briq` file in static memory.
 #![no_std]
 
+#[cfg(feature = "burn")]
+extern crate alloc;
 #[cfg(feature = "std")]
 extern crate std;
 
 pub mod blob;
+#[cfg(feature = "burn")]
+pub mod burn;
 pub mod cpu;
 mod error;
+mod executor;
 pub mod kernels;
 pub mod kv;
 pub mod model;
@@ -17,4 +22,5 @@ pub mod storage;
 pub mod text;
 
 pub use error::EngineError;
+pub use executor::Executor;
 pub use session::Session;

@@ -80,6 +80,9 @@ pub enum SnapshotError {
         /// Tokens that fit.
         context: u32,
     },
+    /// The cache lies where it cannot be copied from.
+    #[error("this executor keeps no snapshots; the one on the processor does")]
+    Unsupported,
     /// Some bytes have changed.
     #[error("the snapshot's checksum is wrong: it is damaged")]
     Checksum,

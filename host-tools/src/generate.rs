@@ -3,10 +3,10 @@
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
-use briquette_engine::cpu::{StorageTraffic, Team};
+use briquette_engine::cpu::StorageTraffic;
 use briquette_engine::snapshot::SnapshotError;
 use briquette_engine::text::{Guide, GuideError, GuideOptions, Part, Sampler, SamplerError};
-use briquette_engine::{EngineError, Session};
+use briquette_engine::{EngineError, Executor};
 
 use crate::draft;
 use crate::reasoning::{PartStream, part_after};
@@ -91,18 +91,17 @@ pub struct Limits<'a> {
 }
 
 /// A session together with the tokens that its cache holds.
-#[derive(Debug)]
-pub struct Conversation<'s, 'a, T> {
-    session: &'s mut Session<'a, T>,
+pub struct Conversation<'s, 'a> {
+    session: &'s mut dyn Executor<'a>,
     cached: Vec<u32>,
     order: Vec<u32>,
     /// The logits of one token.
     row: Vec<f32>,
 }
 
-impl<'s, 'a, T: Team + Clone + Send> Conversation<'s, 'a, T> {
+impl<'s, 'a> Conversation<'s, 'a> {
     /// Starts with whatever `session` forgot.
-    pub fn new(session: &'s mut Session<'a, T>) -> Self {
+    pub fn new(session: &'s mut dyn Executor<'a>) -> Self {
         session.truncate(0);
         let vocab = session.blob().manifest().config.vocab_size as usize;
         Self {
@@ -130,10 +129,8 @@ impl<'s, 'a, T: Team + Clone + Send> Conversation<'s, 'a, T> {
     pub fn snapshot(&self, tokens: usize) -> Result<Vec<u8>, SnapshotError> {
         let tokens = self.cached.get(..tokens).unwrap_or(&self.cached);
         let mut bytes = Vec::with_capacity(self.session.snapshot_len(tokens.len()) as usize);
-        self.session.save(tokens, |piece| {
-            bytes.extend_from_slice(piece);
-            Ok::<(), SnapshotError>(())
-        })?;
+        self.session
+            .save(tokens, &mut |piece| bytes.extend_from_slice(piece))?;
         Ok(bytes)
     }
 
@@ -279,7 +276,7 @@ impl<'s, 'a, T: Team + Clone + Send> Conversation<'s, 'a, T> {
         } = self;
         let mut broken = None;
         let mut holds = true;
-        session.score(tried, row, |i, logits| {
+        session.score(tried, row, &mut |i, logits| {
             if !holds {
                 return;
             }

@@ -7,6 +7,7 @@ pub mod cli;
 mod commands;
 pub mod device;
 mod draft;
+pub mod executor;
 pub mod files;
 pub mod firmware;
 pub mod generate;

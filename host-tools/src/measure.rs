@@ -88,6 +88,17 @@ fn sum(part: &[u64]) -> u64 {
     lanes.iter().fold(0, |a, b| a.wrapping_add(*b))
 }
 
+/// Bytes of memory that a process can still have without swapping, where the
+/// system says so (Linux).
+pub fn free_memory() -> Option<u64> {
+    let info = std::fs::read_to_string("/proc/meminfo").ok()?;
+    let line = info
+        .lines()
+        .find_map(|line| line.strip_prefix("MemAvailable:"))?;
+    let kilobytes: u64 = line.trim().strip_suffix(" kB")?.parse().ok()?;
+    Some(kilobytes * 1024)
+}
+
 /// The most memory that this process has held so far, in bytes, where the
 /// system says (Linux).
 pub fn peak_memory() -> Option<u64> {

@@ -98,6 +98,34 @@ impl<T: AsRef<[u8]>> Block<T> {
     }
 }
 
+impl<T: AsRef<[u8]>> Block<T> {
+    /// Row `lane`'s share as it is stored: codes are not multiplied out.
+    pub fn group(&self, lane: usize) -> BlockGroup {
+        let bytes = self.bytes.as_ref();
+        let lane = lane % LANES;
+        let half_at = |at: usize| f16::from_le_bytes([bytes[at], bytes[at + 1]]);
+        let nibbles = |at| core::array::from_fn(|c| nibble(bytes, at, lane, c));
+        let scale = half_at(2 * lane);
+        match self.format {
+            NumberFormat::F32 | NumberFormat::F16 => BlockGroup::Plain(self.decode(lane)),
+            NumberFormat::Q8 => BlockGroup::Q8 {
+                scale,
+                codes: core::array::from_fn(|c| bytes[q8_position(lane, c)].cast_signed()),
+            },
+            NumberFormat::Q4 => BlockGroup::Q4 {
+                scale,
+                min: f16::from_f32(-8.0 * scale.to_f32()),
+                codes: nibbles(Q4_CODES),
+            },
+            NumberFormat::Q4Affine => BlockGroup::Q4 {
+                scale,
+                min: half_at(2 * (LANES + lane)),
+                codes: nibbles(Q4A_CODES),
+            },
+        }
+    }
+}
+
 impl<T: AsRef<[u8]> + AsMut<[u8]>> Block<T> {
     /// Stores row `lane`. A group of another kind than the format's is stored
     /// as zeros: the packer never mixes them.
@@ -189,25 +217,29 @@ mod tests {
             let mut bytes = [0_u8; 2048];
             let mut block = Block::new(format, &mut bytes[..format.block_bytes()]).unwrap();
             let scale = f16::from_f32(0.5);
-            let min = f16::from_f32(-1.25);
+            let min = match format {
+                NumberFormat::Q4 => f16::from_f32(-4.0),
+                _ => f16::from_f32(-1.25),
+            };
+            let group = |lane| match format {
+                NumberFormat::F32 | NumberFormat::F16 => {
+                    BlockGroup::Plain(codes(lane).map(|c| f32::from(c) - 4.0))
+                }
+                NumberFormat::Q8 => BlockGroup::Q8 {
+                    scale,
+                    codes: codes(lane).map(|c| (i16::from(c) * 16 - 128) as i8),
+                },
+                NumberFormat::Q4 | NumberFormat::Q4Affine => BlockGroup::Q4 {
+                    scale,
+                    min,
+                    codes: codes(lane),
+                },
+            };
             for lane in 0..LANES {
-                let group = match format {
-                    NumberFormat::F32 | NumberFormat::F16 => {
-                        BlockGroup::Plain(codes(lane).map(|c| f32::from(c) - 4.0))
-                    }
-                    NumberFormat::Q8 => BlockGroup::Q8 {
-                        scale,
-                        codes: codes(lane).map(|c| (i16::from(c) * 16 - 128) as i8),
-                    },
-                    NumberFormat::Q4 | NumberFormat::Q4Affine => BlockGroup::Q4 {
-                        scale,
-                        min,
-                        codes: codes(lane),
-                    },
-                };
-                block.encode(lane, &group);
+                block.encode(lane, &group(lane));
             }
             for lane in 0..LANES {
+                assert_eq!(block.group(lane), group(lane), "{format:?}, row {lane}");
                 let expected = codes(lane).map(|c| match format {
                     NumberFormat::F32 | NumberFormat::F16 => f32::from(c) - 4.0,
                     NumberFormat::Q8 => 0.5 * (f32::from(c) * 16.0 - 128.0),

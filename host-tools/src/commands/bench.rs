@@ -5,14 +5,15 @@ use std::io::Write;
 use std::path::PathBuf;
 use std::time::Instant;
 
-use briquette_engine::Session;
+use briquette_engine::Executor;
 use briquette_engine::blob::Blob;
-use briquette_engine::cpu::{Plan, PlanOptions, Threads, Traffic};
+use briquette_engine::cpu::{PlanOptions, Traffic};
 use briquette_engine::kernels::Isa;
 use serde_json::{Value, json};
 
 use super::CommandError;
-use crate::loaded::{Arena, Pages};
+use crate::executor::{Backend, Place, with_executor};
+use crate::loaded::Pages;
 use crate::measure::{peak_memory, read_bandwidth};
 use crate::stored::{Briquette, FileStorage, hit_rate};
 use crate::terminal::{self, bytes};
@@ -46,6 +47,9 @@ pub(crate) struct Args {
     /// Tokens already in the cache when measuring starts
     #[arg(long, value_delimiter = ',', default_value = "0", value_name = "N,…")]
     depth: Vec<u32>,
+    /// Where the model runs
+    #[arg(long, value_enum, default_value_t = Backend::Cpu)]
+    backend: Backend,
     /// Tokens that prefill takes at a time
     #[arg(long, default_value_t = 64, value_name = "N")]
     batch: u32,
@@ -128,7 +132,7 @@ pub(crate) fn run(args: &Args) -> Result<(), CommandError> {
             summarize(*test, seconds, traffic, speed)
         })
         .collect();
-    show(&blob, &results, peak, args.json)
+    show(&blob, &results, peak, args)
 }
 
 fn tests(args: &Args, threads: &[usize]) -> Vec<Test> {
@@ -158,25 +162,23 @@ fn measure(
     test: Test,
     args: &Args,
 ) -> Result<(f64, Traffic), CommandError> {
-    let options = PlanOptions {
-        context: test.depth + test.tokens,
-        batch: args.batch,
-        expert_slots: args.expert_slots.unwrap_or(0),
-        ..PlanOptions::packed(blob.manifest())
+    let place = Place {
+        backend: args.backend,
+        threads: test.threads,
+        options: PlanOptions {
+            context: test.depth + test.tokens,
+            batch: args.batch,
+            expert_slots: args.expert_slots.unwrap_or(0),
+            ..PlanOptions::packed(blob.manifest())
+        },
     };
-    let plan = Plan::new(blob.manifest(), options)?;
-    let mut arena = Arena::for_plan(&plan)?;
-    let team =
-        Threads::new(test.threads).map_err(|error| CommandError::Threads(error.to_string()))?;
-    let memory = arena.bytes_mut();
-    let (blob, isa) = (blob.clone(), Isa::detect());
-    let vocab = blob.manifest().config.vocab_size;
-    let mut session = match storage {
-        None => Session::with_team(blob, &plan, memory, team, isa)?,
-        Some(storage) => Session::with_storage(blob, storage, &plan, memory, team, isa)?,
-    };
+    with_executor(&place, blob.clone(), storage, |session| time(session, test))?
+}
 
+/// Runs the test in a fresh session.
+fn time(session: &mut dyn Executor<'_>, test: Test) -> Result<(f64, Traffic), CommandError> {
     // Any tokens cost the same; a spread of them chooses a spread of experts.
+    let vocab = session.blob().manifest().config.vocab_size;
     let token = |i: u32| i.wrapping_mul(2_654_435_761) % vocab;
     if test.depth > 0 {
         let filler: Vec<u32> = (0..test.depth).map(token).collect();
@@ -218,14 +220,19 @@ fn show(
     blob: &Blob<'_>,
     results: &[Measured],
     peak: Option<u64>,
-    as_json: bool,
+    args: &Args,
 ) -> Result<(), CommandError> {
+    let kernels = match args.backend {
+        Backend::Cpu => Isa::detect().name(),
+        other => other.name(),
+    };
     let mut out = std::io::stdout().lock();
-    if as_json {
+    if args.json {
         let results: Vec<Value> = results.iter().map(to_json).collect();
         let report = json!({
             "name": blob.manifest().provenance.name,
-            "kernels": Isa::detect().name(),
+            "backend": args.backend.name(),
+            "kernels": kernels,
             "peak_memory_bytes": peak,
             "results": results,
         });
@@ -234,9 +241,8 @@ fn show(
     }
     writeln!(
         out,
-        "{}, kernels {}",
+        "{}, kernels {kernels}",
         blob.manifest().provenance.name,
-        Isa::detect().name()
     )?;
     writeln!(
         out,

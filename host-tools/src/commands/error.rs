@@ -8,6 +8,7 @@ use briquette_engine::blob::BlobError;
 
 use crate::checkpoint::CheckpointError;
 use crate::device::DeviceError;
+use crate::executor::ExecutorError;
 use crate::firmware::FirmwareError;
 use crate::generate::GenerateError;
 use crate::loaded::LoadError;
@@ -23,6 +24,8 @@ use crate::update::UpdateError;
 pub(crate) enum CommandError {
     #[error(transparent)]
     Load(#[from] LoadError),
+    #[error(transparent)]
+    Executor(#[from] ExecutorError),
     #[error(transparent)]
     Checkpoint(#[from] CheckpointError),
     #[error(transparent)]
@@ -53,8 +56,6 @@ pub(crate) enum CommandError {
     Content { path: PathBuf, what: String },
     #[error("writing to the terminal: {0}")]
     Output(#[from] io::Error),
-    #[error("starting threads: {0}")]
-    Threads(String),
     #[error("{0}")]
     Refused(String),
     #[error("interrupted")]

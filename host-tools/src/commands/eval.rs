@@ -4,14 +4,14 @@ use std::io::Write;
 use std::path::PathBuf;
 use std::time::Instant;
 
-use briquette_engine::Session;
-use briquette_engine::cpu::{Plan, PlanOptions};
-use briquette_engine::kernels::Isa;
+use briquette_engine::Executor;
+use briquette_engine::cpu::PlanOptions;
 use briquette_engine::text::EncodeOptions;
 use serde_json::json;
 
 use super::{CommandError, Execution};
-use crate::loaded::{Arena, BriqFile};
+use crate::executor::with_executor;
+use crate::loaded::BriqFile;
 use crate::terminal;
 use crate::text::TextModel;
 
@@ -55,31 +55,15 @@ pub(crate) fn run(args: &Args) -> Result<(), CommandError> {
         logits: packed.batch,
         ..packed
     };
-    let plan = Plan::new(blob.manifest(), options)?;
-    let mut arena = Arena::for_plan(&plan)?;
-    let team = args.execution.team()?;
-    let mut session = Session::with_team(blob, &plan, arena.bytes_mut(), team, Isa::detect())?;
-
-    let start = Instant::now();
-    let bar = terminal::progress(ids.len() as u64, "Reading");
-    let (mut sum, mut predicted) = (0.0, 0_u64);
-    let mut row = vec![0.0; vocab];
-    for window in ids.chunks(args.window) {
-        if terminal::interrupted() {
-            return Err(CommandError::Interrupted);
-        }
-        session.truncate(0);
-        session.score(window, &mut row, |i, logits| {
-            if let Some(next) = window.get(i + 1) {
-                sum -= log_likelihood(logits, *next);
-                predicted += 1;
-            }
-            bar.inc(1);
-        })?;
-    }
-    bar.finish_and_clear();
+    let place = args.execution.place(options);
+    let Read {
+        sum,
+        predicted,
+        seconds,
+    } = with_executor(&place, blob, None, |executor| {
+        read(executor, &ids, args.window, vocab)
+    })??;
     let mean = sum / predicted as f64;
-    let seconds = start.elapsed().as_secs_f64();
     let mut out = std::io::stdout().lock();
     if args.json {
         let report = json!({
@@ -101,6 +85,45 @@ pub(crate) fn run(args: &Args) -> Result<(), CommandError> {
         )?;
     }
     Ok(())
+}
+
+/// What reading a text has given.
+struct Read {
+    /// Negative log-likelihoods of all predicted tokens.
+    sum: f64,
+    predicted: u64,
+    seconds: f64,
+}
+
+fn read(
+    executor: &mut dyn Executor<'_>,
+    ids: &[u32],
+    window: usize,
+    vocab: usize,
+) -> Result<Read, CommandError> {
+    let start = Instant::now();
+    let bar = terminal::progress(ids.len() as u64, "Reading");
+    let (mut sum, mut predicted) = (0.0, 0_u64);
+    let mut row = vec![0.0; vocab];
+    for window in ids.chunks(window) {
+        if terminal::interrupted() {
+            return Err(CommandError::Interrupted);
+        }
+        executor.truncate(0);
+        executor.score(window, &mut row, &mut |i, logits| {
+            if let Some(next) = window.get(i + 1) {
+                sum -= log_likelihood(logits, *next);
+                predicted += 1;
+            }
+            bar.inc(1);
+        })?;
+    }
+    bar.finish_and_clear();
+    Ok(Read {
+        sum,
+        predicted,
+        seconds: start.elapsed().as_secs_f64(),
+    })
 }
 
 fn tokens(args: &Args, text: &TextModel<'_>) -> Result<Vec<u32>, CommandError> {

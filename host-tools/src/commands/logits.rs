@@ -2,14 +2,13 @@
 
 use std::path::PathBuf;
 
-use briquette_engine::Session;
-use briquette_engine::cpu::{Plan, PlanOptions};
-use briquette_engine::kernels::Isa;
+use briquette_engine::cpu::PlanOptions;
 use safetensors::tensor::{Dtype, TensorView};
 
 use super::{CommandError, Execution};
+use crate::executor::with_executor;
 use crate::files;
-use crate::loaded::{Arena, BriqFile};
+use crate::loaded::BriqFile;
 use crate::terminal;
 
 /// Feeds token ids to a model and writes every token's logits.
@@ -39,25 +38,21 @@ pub(crate) fn run(args: &Args) -> Result<(), CommandError> {
     let vocab = blob.manifest().config.vocab_size as usize;
     let packed = PlanOptions::packed(blob.manifest());
     let needed = u32::try_from(ids.len()).unwrap_or(u32::MAX).max(1);
-    let plan = Plan::new(
-        blob.manifest(),
-        PlanOptions {
-            context: args.execution.context.unwrap_or(needed),
-            logits: packed.batch.min(needed),
-            ..packed
-        },
-    )?;
-    let mut arena = Arena::for_plan(&plan)?;
-    let team = args.execution.team()?;
-    let mut session = Session::with_team(blob, &plan, arena.bytes_mut(), team, Isa::detect())?;
+    let place = args.execution.place(PlanOptions {
+        context: args.execution.context.unwrap_or(needed),
+        logits: packed.batch.min(needed),
+        ..packed
+    });
 
     let bar = terminal::progress(ids.len() as u64, "Scoring");
     let mut logits: Vec<u8> = Vec::with_capacity(ids.len() * vocab * 4);
     let mut row = vec![0.0; vocab];
-    session.score(&ids, &mut row, |_, row| {
-        logits.extend(row.iter().flat_map(|value| value.to_le_bytes()));
-        bar.inc(1);
-    })?;
+    with_executor(&place, blob, None, |executor| {
+        executor.score(&ids, &mut row, &mut |_, row| {
+            logits.extend(row.iter().flat_map(|value| value.to_le_bytes()));
+            bar.inc(1);
+        })
+    })??;
     bar.finish_and_clear();
     let view = TensorView::new(Dtype::F32, vec![ids.len(), vocab], &logits)
         .map_err(|error| CommandError::Refused(error.to_string()))?;

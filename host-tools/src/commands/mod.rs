@@ -18,7 +18,9 @@ pub(crate) use error::CommandError;
 
 use std::num::NonZeroUsize;
 
-use briquette_engine::cpu::Threads;
+use briquette_engine::cpu::PlanOptions;
+
+use crate::executor::{Backend, Place};
 
 use crate::loaded::Pages;
 
@@ -39,14 +41,6 @@ pub(crate) struct Execution {
     pub(crate) pages: Pages,
 }
 
-/// Where a model runs.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, clap::ValueEnum)]
-pub(crate) enum Backend {
-    /// This machine's processor
-    #[default]
-    Cpu,
-}
-
 impl Execution {
     /// Threads to start.
     pub(crate) fn thread_count(&self) -> usize {
@@ -55,10 +49,13 @@ impl Execution {
             .map_or(1, NonZeroUsize::get)
     }
 
-    /// Starts the threads.
-    pub(crate) fn team(&self) -> Result<Threads, CommandError> {
-        let count = self.thread_count();
-        Threads::new(count).map_err(|error| CommandError::Threads(error.to_string()))
+    /// Opens a session as the person wants it.
+    pub(crate) fn place(&self, options: PlanOptions) -> Place {
+        Place {
+            backend: self.backend,
+            threads: self.thread_count(),
+            options,
+        }
     }
 }
 

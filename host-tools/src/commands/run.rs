@@ -4,17 +4,16 @@ use std::io::{self, BufRead, IsTerminal, Read, Write};
 use std::path::{Path, PathBuf};
 
 use anstyle::AnsiColor;
-use briquette_engine::Session;
-use briquette_engine::cpu::{Plan, PlanOptions, Threads};
-use briquette_engine::kernels::Isa;
+use briquette_engine::Executor;
+use briquette_engine::cpu::PlanOptions;
 use briquette_engine::text::{Sampler, SamplerOptions};
 use serde_json::json;
 
 use super::{CommandError, Execution};
 use crate::chat::Message;
+use crate::executor::with_executor;
 use crate::files;
 use crate::generate::{Answer, Conversation, Limits, Stop};
-use crate::loaded::Arena;
 use crate::screen::{Screen, Written};
 use crate::stored::{Briquette, hit_rate};
 use crate::terminal;
@@ -144,20 +143,23 @@ pub(crate) fn run(args: &Args) -> Result<(), CommandError> {
         expert_slots: args.expert_slots.unwrap_or(0),
         ..packed
     };
-    let plan = Plan::new(blob.manifest(), options)?;
-    let mut arena = Arena::for_plan(&plan)?;
-    let team = args.execution.team()?;
-    let memory = arena.bytes_mut();
-    let isa = Isa::detect();
-    let mut session = match storage {
-        None => Session::with_team(blob, &plan, memory, team, isa)?,
-        Some(storage) => Session::with_storage(blob, storage, &plan, memory, team, isa)?,
-    };
+    let place = args.execution.place(options);
+    with_executor(&place, blob.clone(), storage, |executor| {
+        talk(args, &text, executor)
+    })?
+}
+
+/// Answers one prompt, or what a person types.
+fn talk(
+    args: &Args,
+    text: &TextModel<'_>,
+    executor: &mut dyn Executor<'_>,
+) -> Result<(), CommandError> {
     let options = args.sampler_options();
     let mut talk = Talk {
         args,
-        text: &text,
-        conversation: Conversation::new(&mut session),
+        text,
+        conversation: Conversation::new(executor),
         sampler: Sampler::new(options),
         seed: options.seed,
     };
@@ -177,15 +179,15 @@ pub(crate) fn run(args: &Args) -> Result<(), CommandError> {
 }
 
 /// A conversation with everything that it needs.
-struct Talk<'s, 'a> {
+struct Talk<'s, 't, 'a> {
     args: &'s Args,
-    text: &'s TextModel<'a>,
-    conversation: Conversation<'s, 'a, Threads>,
+    text: &'s TextModel<'t>,
+    conversation: Conversation<'s, 'a>,
     sampler: Sampler,
     seed: u64,
 }
 
-impl Talk<'_, '_> {
+impl Talk<'_, '_, '_> {
     /// Takes in what an earlier run has left.
     fn read_prompt_cache(&mut self) -> Result<(), CommandError> {
         let Some(path) = &self.args.prompt_cache else {

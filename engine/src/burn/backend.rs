@@ -1,0 +1,207 @@
+//! The operations that a decoder is made of, as an extension of burn's
+//! backends.
+
+use burn::tensor::backend::Backend;
+use burn::tensor::{Int, Tensor};
+
+use super::plain;
+use crate::EngineError;
+use crate::blob::{self, Moe, TensorRecord};
+use crate::kv::RowLayout;
+
+/// Eight-bit codes of vectors, cut into groups of 32 that share a scale: a
+/// number is `scale * code`.
+#[derive(Debug, Clone)]
+pub struct Codes<B: Backend, const D: usize = 3> {
+    /// Whole numbers from -127 to 127, `[vectors, groups, 32]`; zeros past a
+    /// vector's end.
+    pub codes: Tensor<B, D>,
+    /// `[vectors, groups, 1]`.
+    pub scales: Tensor<B, D>,
+}
+
+impl<B: Backend, const D: usize> Codes<B, D> {
+    /// The same change to both.
+    #[must_use]
+    pub fn map<const R: usize>(self, change: impl Fn(Tensor<B, D>) -> Tensor<B, R>) -> Codes<B, R> {
+        Codes {
+            codes: change(self.codes),
+            scales: change(self.scales),
+        }
+    }
+}
+
+/// Vectors on their way into a matrix.
+#[derive(Debug, Clone)]
+pub struct Activation<B: Backend, const D: usize = 2> {
+    /// What plain weights multiply: vectors along the last dimension.
+    pub values: Tensor<B, D>,
+    /// What integer weights multiply; nothing if there are none.
+    pub codes: Option<Codes<B>>,
+}
+
+impl<B: Backend> Activation<B> {
+    /// The vector of `token`, `[1, width]`.
+    pub(super) fn token(&self, token: usize) -> Self {
+        let narrow = |x: Tensor<B, 3>| x.narrow(0, token, 1);
+        Self {
+            values: self.values.clone().narrow(0, token, 1),
+            codes: self.codes.clone().map(|codes| codes.map(narrow)),
+        }
+    }
+}
+
+impl<B: Backend> Activation<B, 3> {
+    /// `count` vectors from number `first` on, `[count, width]`.
+    pub(super) fn vectors(&self, first: usize, count: usize) -> Activation<B> {
+        let [outer, inner, width] = self.values.dims();
+        let values = self.values.clone().reshape([outer * inner, width]);
+        let narrow = |x: Tensor<B, 3>| x.narrow(0, first, count);
+        Activation {
+            values: values.narrow(0, first, count),
+            codes: self.codes.clone().map(|codes| codes.map(narrow)),
+        }
+    }
+}
+
+/// Cosines and sines of the positions of a batch.
+#[derive(Debug, Clone)]
+pub struct Angles<B: Backend> {
+    /// `[tokens, rope_dim / 2]`.
+    pub cos: Tensor<B, 2>,
+    /// `[tokens, rope_dim / 2]`.
+    pub sin: Tensor<B, 2>,
+}
+
+/// The experts that each token goes through, in ascending order. They stay on
+/// the device.
+#[derive(Debug, Clone)]
+pub struct Routing<B: Backend> {
+    /// `[tokens, top_k]`.
+    pub experts: Tensor<B, 2, Int>,
+    /// Factors on their outputs, `[tokens, top_k]`.
+    pub weights: Tensor<B, 2>,
+}
+
+/// What the heads of a batch of tokens ask of one layer's cache.
+#[derive(Debug, Clone)]
+pub struct Attend<B: Backend> {
+    /// Queries that meet the rows' first part, `[tokens, heads, width]`.
+    pub query: Activation<B, 3>,
+    /// Queries that meet the rows' second part (MLA's rotated key),
+    /// `[tokens, heads, qk_rope_head_dim]`. Without it the second part holds
+    /// the values.
+    pub rotated: Option<Tensor<B, 3>>,
+    /// Factor on the scores.
+    pub scale: f32,
+    /// Position of the first token.
+    pub position: usize,
+    /// Tokens that each token sees, its own included.
+    pub window: usize,
+}
+
+/// A backend that can run a decoder.
+///
+/// Operations on weights and on the cache depend on how these lie in the
+/// device's memory, which each backend chooses; the others have a plain form
+/// that a backend may replace by a faster one.
+pub trait DecoderBackend: Backend {
+    /// The matrices of one tensor, in the device's memory.
+    type Matrices: core::fmt::Debug + Send;
+
+    /// One layer's cache, in the device's memory.
+    type Rows: core::fmt::Debug + Send;
+
+    /// Bytes that a tensor's matrices take on the device.
+    fn matrix_bytes(record: &TensorRecord) -> u64;
+
+    /// Brings a tensor's matrices to the device.
+    ///
+    /// # Errors
+    /// If the tensor holds no matrices.
+    fn load(
+        tensor: &blob::Tensor<'_>,
+        device: &Self::Device,
+    ) -> Result<Self::Matrices, EngineError>;
+
+    /// The rows of an embedding that `tokens` name: `[tokens, cols]`.
+    fn embed(embedding: &Self::Matrices, tokens: Tensor<Self, 1, Int>) -> Tensor<Self, 2>;
+
+    /// The first matrix times each vector: `[tokens, cols]` to `[tokens, rows]`.
+    fn project(matrices: &Self::Matrices, input: &Activation<Self>) -> Tensor<Self, 2>;
+
+    /// Each head's matrix times that head's vectors: `[tokens, heads, cols]` to
+    /// `[tokens, heads, rows]`.
+    fn project_heads(matrices: &Self::Matrices, input: &Activation<Self, 3>) -> Tensor<Self, 3>;
+
+    /// `residual + sum over the chosen experts of weight * down(silu(gate x) *
+    /// up x)`. Reads the chosen experts' weights only.
+    fn experts(
+        matrices: [&Self::Matrices; 3],
+        input: &Activation<Self>,
+        routing: &Routing<Self>,
+        residual: Tensor<Self, 2>,
+    ) -> Tensor<Self, 2>;
+
+    /// Bytes that one layer's cache of `context` rows takes on the device.
+    fn cache_bytes(layout: &RowLayout, heads: usize, context: usize) -> u64;
+
+    /// An empty cache for one layer.
+    fn new_cache(
+        layout: &RowLayout,
+        heads: usize,
+        context: usize,
+        device: &Self::Device,
+    ) -> Self::Rows;
+
+    /// Stores tokens' rows from `position` on, in the cache's number format.
+    /// Both parts are `[tokens, heads, width]`.
+    fn store(rows: &mut Self::Rows, position: usize, parts: [Tensor<Self, 3>; 2]);
+
+    /// Softmax attention over the cached rows up to each token's own:
+    /// `[tokens, heads, width]` of the values.
+    fn attend(rows: &Self::Rows, task: &Attend<Self>) -> Tensor<Self, 3>;
+
+    /// Prepares vectors for a product; `quantizes` if there are integer weights.
+    fn activation<const D: usize>(x: Tensor<Self, D>, quantizes: bool) -> Activation<Self, D> {
+        Activation {
+            codes: quantizes.then(|| plain::quantize(x.clone())),
+            values: x,
+        }
+    }
+
+    /// `weight * (x / sqrt(mean(x^2) + eps))` over the last dimension.
+    fn norm<const D: usize>(
+        x: Tensor<Self, D>,
+        weight: &Tensor<Self, 1>,
+        eps: f32,
+    ) -> Tensor<Self, D> {
+        plain::rms_norm(x, weight, eps)
+    }
+
+    /// [`Self::norm`], then [`Self::activation`].
+    fn normalize(
+        x: Tensor<Self, 2>,
+        weight: &Tensor<Self, 1>,
+        eps: f32,
+        quantizes: bool,
+    ) -> Activation<Self> {
+        Self::activation(Self::norm(x, weight, eps), quantizes)
+    }
+
+    /// Rotates `x`, `[tokens, heads, rope_dim]`: element `i` is paired with
+    /// element `i + rope_dim / 2`.
+    fn rotate(x: Tensor<Self, 3>, angles: &Angles<Self>) -> Tensor<Self, 3> {
+        plain::rotate(x, angles)
+    }
+
+    /// Chooses experts from the router's outputs, `[tokens, num_experts]`.
+    fn route(moe: &Moe, logits: Tensor<Self, 2>, bias: Option<&Tensor<Self, 1>>) -> Routing<Self> {
+        plain::route(moe, logits, bias)
+    }
+
+    /// `silu(gate) * up`, prepared for the product that follows.
+    fn gate(gate: Tensor<Self, 2>, up: Tensor<Self, 2>, quantizes: bool) -> Activation<Self> {
+        Self::activation(plain::silu(gate) * up, quantizes)
+    }
+}

@@ -1,0 +1,21 @@
+//! Executor 2: burn's tensors, on whatever device burn has a backend for.
+//!
+//! [`Decoder`] is the model's equations over [`DecoderBackend`]: burn's own
+//! operations and those that a decoder is made of. Their plain form is in
+//! [`plain`]; it runs on every backend and reads like the papers.
+//!
+//! It needs an allocator, but no operating system.
+
+mod attention;
+mod backend;
+mod decoder;
+mod layer;
+mod mlp;
+pub mod plain;
+mod plan;
+mod session;
+
+pub use backend::{Activation, Angles, Attend, Codes, DecoderBackend, Routing};
+pub use decoder::Decoder;
+pub use plan::DevicePlan;
+pub use session::BurnSession;

@@ -1,0 +1,42 @@
+//! Sums in a stated order, so that they have the same bits everywhere.
+
+use alloc::vec;
+
+use burn::tensor::Tensor;
+use burn::tensor::backend::Backend;
+
+use crate::kernels::reduce::LANES;
+
+/// The sum over dimension `dim`, first to last; its length becomes 1.
+pub fn sum_in_order<B: Backend, const D: usize>(x: Tensor<B, D>, dim: usize) -> Tensor<B, D> {
+    let last = x.dims()[dim] - 1;
+    x.cumsum(dim).narrow(dim, last, 1)
+}
+
+/// The sum over the last dimension as [`crate::kernels::reduce`] takes it:
+/// element `i` goes to lane `i mod 16`; then lanes 8 apart are added, then 4, 2
+/// and 1 apart.
+pub fn sum_in_lanes<B: Backend, const D: usize>(x: Tensor<B, D>) -> Tensor<B, D> {
+    let mut dims = x.dims();
+    let len = dims[D - 1];
+    dims[D - 1] = 1;
+    let rows: usize = dims.iter().product();
+    let padded = pad(x.reshape([rows, len]), LANES);
+    let chunks = padded.dims()[1] / LANES;
+    let mut lanes = sum_in_order(padded.reshape([rows, chunks, LANES]), 1);
+    for half in [8, 4, 2, 1] {
+        lanes = lanes.clone().narrow(2, 0, half) + lanes.narrow(2, half, half);
+    }
+    lanes.reshape(dims)
+}
+
+/// Zeros after each row, up to a multiple of `unit`.
+pub(super) fn pad<B: Backend>(rows: Tensor<B, 2>, unit: usize) -> Tensor<B, 2> {
+    let [count, len] = rows.dims();
+    let padding = len.next_multiple_of(unit) - len;
+    if padding == 0 {
+        return rows;
+    }
+    let zeros = Tensor::zeros([count, padding], &rows.device());
+    Tensor::cat(vec![rows, zeros], 1)
+}

@@ -1,0 +1,123 @@
+//! What can run a model: the few calls that every executor answers.
+
+use crate::blob::Blob;
+use crate::cpu::{Team, Traffic};
+use crate::snapshot::{SnapshotError, SnapshotTokens};
+use crate::{EngineError, Session};
+
+/// One conversation with a model, whatever runs it. [`Session`] is the
+/// executor on the processor.
+pub trait Executor<'a> {
+    /// The model's file.
+    fn blob(&self) -> &Blob<'a>;
+
+    /// Tokens in the cache.
+    fn position(&self) -> usize;
+
+    /// Tokens that fit the cache.
+    fn context(&self) -> usize;
+
+    /// What all calls so far have read.
+    fn traffic(&self) -> Traffic;
+
+    /// Forgets all tokens after the first `position`.
+    fn truncate(&mut self, position: usize);
+
+    /// Takes `tokens` in; returns the logits that follow the last one.
+    ///
+    /// # Errors
+    /// As [`Session::prefill`]; and if the device fails.
+    fn prefill(&mut self, tokens: &[u32]) -> Result<&mut [f32], EngineError>;
+
+    /// Takes one token in; returns the logits that follow it.
+    ///
+    /// # Errors
+    /// As [`Self::prefill`].
+    fn decode(&mut self, token: u32) -> Result<&mut [f32], EngineError> {
+        self.prefill(&[token])
+    }
+
+    /// Takes `tokens` in and hands every token's logits to `each`, with its
+    /// index. `row` is room for one row: `vocab_size` numbers, which `each` may
+    /// change.
+    ///
+    /// # Errors
+    /// As [`Self::prefill`].
+    fn score(
+        &mut self,
+        tokens: &[u32],
+        row: &mut [f32],
+        each: &mut dyn FnMut(usize, &mut [f32]),
+    ) -> Result<(), EngineError>;
+
+    /// Bytes of a snapshot of `tokens` tokens; 0 if there are no snapshots.
+    fn snapshot_len(&self, _tokens: usize) -> u64 {
+        0
+    }
+
+    /// Hands a snapshot of `tokens` to `write`, piece by piece.
+    ///
+    /// # Errors
+    /// As [`Session::save`]; [`SnapshotError::Unsupported`].
+    fn save(&self, _tokens: &[u32], _write: &mut dyn FnMut(&[u8])) -> Result<(), SnapshotError> {
+        Err(SnapshotError::Unsupported)
+    }
+
+    /// Takes a snapshot's tokens in without computing them.
+    ///
+    /// # Errors
+    /// As [`Session::restore`]; [`SnapshotError::Unsupported`].
+    fn restore<'s>(&mut self, _snapshot: &'s [u8]) -> Result<SnapshotTokens<'s>, SnapshotError> {
+        Err(SnapshotError::Unsupported)
+    }
+}
+
+impl<'a, T: Team + Clone + Send> Executor<'a> for Session<'a, T> {
+    fn blob(&self) -> &Blob<'a> {
+        self.blob()
+    }
+
+    fn position(&self) -> usize {
+        self.position()
+    }
+
+    fn context(&self) -> usize {
+        self.context()
+    }
+
+    fn traffic(&self) -> Traffic {
+        self.traffic()
+    }
+
+    fn truncate(&mut self, position: usize) {
+        self.truncate(position);
+    }
+
+    fn prefill(&mut self, tokens: &[u32]) -> Result<&mut [f32], EngineError> {
+        self.prefill(tokens)
+    }
+
+    fn score(
+        &mut self,
+        tokens: &[u32],
+        row: &mut [f32],
+        each: &mut dyn FnMut(usize, &mut [f32]),
+    ) -> Result<(), EngineError> {
+        self.score(tokens, row, each)
+    }
+
+    fn snapshot_len(&self, tokens: usize) -> u64 {
+        self.snapshot_len(tokens)
+    }
+
+    fn save(&self, tokens: &[u32], write: &mut dyn FnMut(&[u8])) -> Result<(), SnapshotError> {
+        self.save(tokens, |piece| {
+            write(piece);
+            Ok(())
+        })
+    }
+
+    fn restore<'s>(&mut self, snapshot: &'s [u8]) -> Result<SnapshotTokens<'s>, SnapshotError> {
+        self.restore(snapshot)
+    }
+}
