@@ -2,12 +2,11 @@
 //! run them.
 
 use std::path::Path;
-use std::process::Command;
 
 use briquette::pack::WeightFormat;
 use briquette::target::Target;
 use briquette_engine::kv::KvFormat;
-use briquette_tests::{Packed, repository};
+use briquette_tests::{Packed, printed, repository, script};
 
 /// Boards of `firmware/boards` and their target profiles.
 const BOARDS: [(&str, &str); 2] = [
@@ -53,18 +52,8 @@ fn real_boards_build_and_fit_their_profiles() {
 }
 
 fn size_table(model: &Path) -> String {
-    let output = Command::new("bash")
-        .arg(repository().join("firmware/size"))
-        .arg(model)
-        .args(BOARDS.map(|(board, _)| board))
-        // What cargo tells this test is not meant for another workspace.
-        .env_remove("CARGO_TARGET_DIR")
-        .env_remove("RUSTFLAGS")
-        .output()
-        .unwrap();
-    let errors = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "{errors}");
-    String::from_utf8(output.stdout).unwrap()
+    let mut size = script("firmware/size");
+    printed(size.arg(model).args(BOARDS.map(|(board, _)| board)))
 }
 
 fn row(table: &str, board: &str) -> Sizes {

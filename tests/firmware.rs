@@ -15,7 +15,7 @@ use briquette_engine::cpu::{Plan, PlanOptions, Serial};
 use briquette_engine::kernels::Isa;
 use briquette_engine::kv::KvFormat;
 use briquette_protocol::{Frames, MAX_FRAME, Prompt, Request, Response, StopReason, Work, encode};
-use briquette_tests::{Packed, Run, repository};
+use briquette_tests::{Packed, Run, digests, printed, repository, script};
 use rand_xoshiro::Xoshiro256PlusPlus;
 use rand_xoshiro::rand_core::{Rng, SeedableRng};
 
@@ -28,19 +28,11 @@ fn build(board: &str, model: &Path) -> PathBuf {
 
 /// With so many experts in memory, or 0 to read all of the model in place.
 fn build_with_slots(board: &str, model: &Path, expert_slots: u32) -> PathBuf {
-    let output = Command::new("bash")
+    let mut build = script("firmware/build");
+    build
         .env("BRIQUETTE_EXPERT_SLOTS", expert_slots.to_string())
-        .arg(repository().join("firmware/build"))
-        .args([board.as_ref(), model.as_os_str()])
-        // What cargo tells this test is not meant for another workspace.
-        .env_remove("CARGO_TARGET_DIR")
-        .env_remove("RUSTFLAGS")
-        .output()
-        .unwrap();
-    let errors = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "{errors}");
-    let path = String::from_utf8(output.stdout).unwrap();
-    PathBuf::from(path.trim())
+        .args([board.as_ref(), model.as_os_str()]);
+    PathBuf::from(printed(&mut build).trim())
 }
 
 /// A board in QEMU, at the other end of its serial line.
@@ -190,11 +182,8 @@ impl Drop for Board {
 
 /// The lines that a program logs to QEMU's standard output.
 fn read_log(frames: ChildStdout, program: &Path) -> Receiver<String> {
-    let mut reader = Command::new("bash")
-        .arg(repository().join("firmware/log"))
+    let mut reader = script("firmware/log")
         .arg(program)
-        .env_remove("CARGO_TARGET_DIR")
-        .env_remove("RUSTFLAGS")
         .stdin(frames)
         .stdout(Stdio::piped())
         .spawn()
@@ -209,16 +198,6 @@ fn read_log(frames: ChildStdout, program: &Path) -> Receiver<String> {
         let _ = reader.wait();
     });
     log
-}
-
-/// CRC-32 of each row of logits.
-fn digests(logits: &[f32], rows: usize) -> Vec<u32> {
-    let crc = crc::Crc::<u32>::new(&crc::CRC_32_ISO_HDLC);
-    let digest = |row: &[f32]| {
-        let bytes: Vec<u8> = row.iter().flat_map(|logit| logit.to_le_bytes()).collect();
-        crc.checksum(&bytes)
-    };
-    logits.chunks(logits.len() / rows).map(digest).collect()
 }
 
 /// One test, so that builds do not wait for each other's folder.

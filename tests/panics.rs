@@ -1,8 +1,6 @@
 //! Where inference can panic on a microcontroller, if at all.
 
-use std::process::Command;
-
-use briquette_tests::repository;
+use briquette_tests::{printed, script};
 
 /// Where the compiler cannot prove that there is none, though no bytes are known
 /// that lead there. May this list only ever become shorter.
@@ -23,16 +21,7 @@ const DEPENDENCY: &str = "unicode-properties-";
 
 #[test]
 fn inference_can_panic_in_known_places_only() {
-    let output = Command::new("bash")
-        .arg(repository().join("firmware/panics"))
-        // What cargo tells this test is not meant for another workspace.
-        .env_remove("CARGO_TARGET_DIR")
-        .env_remove("RUSTFLAGS")
-        .output()
-        .unwrap();
-    let errors = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "{errors}");
-    let places = String::from_utf8(output.stdout).unwrap();
+    let places = printed(&mut script("firmware/panics"));
     print!("{places}");
     assert!(places.contains(DEPENDENCY), "the search finds nothing");
     let new: Vec<&str> = places

@@ -17,7 +17,7 @@ use briquette::update::{Update, generate, read_secret};
 use briquette_engine::kv::KvFormat;
 use briquette_protocol::Refusal;
 use briquette_protocol::update::{METADATA_LEN, Metadata, Origin, UpdateRefusal};
-use briquette_tests::{Packed, repository};
+use briquette_tests::{Packed, Run, digests, printed, repository, script};
 use ed25519_dalek::{Signer, SigningKey};
 use tempfile::TempDir;
 
@@ -27,20 +27,12 @@ const FACTORY: u32 = 3;
 
 /// The program of a board with a model, and the key to updates in it.
 fn build(board: &str, model: &Path, key: &Path) -> PathBuf {
-    let output = Command::new("bash")
-        .arg(repository().join("firmware/build"))
+    let mut build = script("firmware/build");
+    build
         .args([board.as_ref(), model.as_os_str()])
         .env("BRIQUETTE_UPDATE_KEY", key)
-        .env("BRIQUETTE_MODEL_VERSION", FACTORY.to_string())
-        // What cargo tells this test is not meant for another workspace.
-        .env_remove("CARGO_TARGET_DIR")
-        .env_remove("RUSTFLAGS")
-        .output()
-        .unwrap();
-    let errors = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "{errors}");
-    let path = String::from_utf8(output.stdout).unwrap();
-    PathBuf::from(path.trim())
+        .env("BRIQUETTE_MODEL_VERSION", FACTORY.to_string());
+    PathBuf::from(printed(&mut build).trim())
 }
 
 /// A board in QEMU, with a button to reset it.
@@ -128,17 +120,9 @@ impl Model {
     fn new(weights: WeightFormat, context: u32) -> Self {
         let source = repository().join("models/sentry");
         let packed = Packed::with_context(&source, weights, KvFormat::Q8, context);
-        let crc = crc::Crc::<u32>::new(&crc::CRC_32_ISO_HDLC);
-        let logits = packed.logits(&briquette_tests::Run::default(), &IDS);
-        let digest = |row: &[f32]| {
-            let bytes: Vec<u8> = row.iter().flat_map(|logit| logit.to_le_bytes()).collect();
-            crc.checksum(&bytes)
-        };
+        let logits = packed.logits(&Run::default(), &IDS);
         Self {
-            digests: logits
-                .chunks(logits.len() / IDS.len())
-                .map(digest)
-                .collect(),
+            digests: digests(&logits, IDS.len()),
             packed,
         }
     }

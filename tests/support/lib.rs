@@ -2,8 +2,10 @@
 
 mod golden;
 mod model;
+mod script;
 mod text;
 
 pub use golden::{Golden, Prompt, golden_folders, repository, smollm2};
-pub use model::{Packed, Run, kl_divergence, largest_difference};
+pub use model::{Packed, Run, digests, kl_divergence, largest_difference};
+pub use script::{printed, script};
 pub use text::{corpus, encode};

@@ -153,6 +153,16 @@ fn best(logits: &[f32]) -> u32 {
     largest.unwrap() as u32
 }
 
+/// CRC-32 of each token's logits, as devices digest theirs.
+pub fn digests(logits: &[f32], tokens: usize) -> Vec<u32> {
+    let crc = crc::Crc::<u32>::new(&crc::CRC_32_ISO_HDLC);
+    let digest = |row: &[f32]| {
+        let bytes: Vec<u8> = row.iter().flat_map(|logit| logit.to_le_bytes()).collect();
+        crc.checksum(&bytes)
+    };
+    logits.chunks(logits.len() / tokens).map(digest).collect()
+}
+
 /// The largest absolute difference.
 pub fn largest_difference(a: &[f32], b: &[f32]) -> f32 {
     assert_eq!(a.len(), b.len());
