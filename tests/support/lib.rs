@@ -1,5 +1,6 @@
 //! What the whole-system tests share: golden checkpoints, packing, running.
 
+pub mod burn;
 mod golden;
 mod model;
 mod script;

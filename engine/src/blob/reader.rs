@@ -251,6 +251,16 @@ pub struct Tensor<'a> {
 }
 
 impl<'a> Tensor<'a> {
+    /// A tensor alone in its payload.
+    #[cfg(all(test, feature = "wgpu"))]
+    pub(crate) const fn alone(record: TensorRecord, payload: &'a [u8]) -> Self {
+        Self {
+            record,
+            payload,
+            left_out: 0,
+        }
+    }
+
     /// Its entry in the table.
     pub const fn record(&self) -> &TensorRecord {
         &self.record

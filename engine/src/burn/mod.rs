@@ -2,12 +2,15 @@
 //!
 //! [`Decoder`] is the model's equations over [`DecoderBackend`]: burn's own
 //! operations and those that a decoder is made of. Their plain form is in
-//! [`plain`]; it runs on every backend and reads like the papers.
+//! [`plain`]; it runs on every backend and reads like the papers. With the
+//! feature `cube` the module of that name has kernels for graphics processors.
 //!
 //! It needs an allocator, but no operating system.
 
 mod attention;
 mod backend;
+#[cfg(feature = "cube")]
+pub mod cube;
 mod decoder;
 mod layer;
 mod mlp;

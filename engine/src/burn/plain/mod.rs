@@ -16,6 +16,7 @@ mod experts;
 mod math;
 mod matrices;
 mod norm;
+#[cfg(any(feature = "flex", feature = "ndarray"))]
 mod operations;
 mod quantize;
 mod rope;
@@ -32,4 +33,6 @@ pub use quantize::{quantize, round_to_f16};
 pub use rope::rotate;
 pub use router::route;
 pub use rows::PlainRows;
+#[cfg(feature = "cube")]
+pub(super) use sum::pad;
 pub use sum::{sum_in_lanes, sum_in_order};

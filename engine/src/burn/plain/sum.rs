@@ -31,7 +31,7 @@ pub fn sum_in_lanes<B: Backend, const D: usize>(x: Tensor<B, D>) -> Tensor<B, D>
 }
 
 /// Zeros after each row, up to a multiple of `unit`.
-pub(super) fn pad<B: Backend>(rows: Tensor<B, 2>, unit: usize) -> Tensor<B, 2> {
+pub(in crate::burn) fn pad<B: Backend>(rows: Tensor<B, 2>, unit: usize) -> Tensor<B, 2> {
     let [count, len] = rows.dims();
     let padding = len.next_multiple_of(unit) - len;
     if padding == 0 {

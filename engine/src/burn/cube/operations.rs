@@ -1,0 +1,217 @@
+//! The kernels as burn's backends call them.
+
+use burn::tensor::{Int, Tensor};
+use burn_cubecl::tensor::CubeTensor;
+use burn_cubecl::{BoolElement, CubeRuntime};
+
+use super::attend::{Queries, View};
+use super::experts::Chosen;
+use super::linear::Vectors;
+use super::matrices::MatrixShape;
+use super::rows::Numbers;
+use super::tensors::{Cube, buffer, int_buffer, int_tensor, tensor};
+use super::{CubeMatrices, CubeRows};
+use crate::EngineError;
+use crate::blob::{self, Moe, TensorRecord};
+use crate::burn::backend::{Activation, Angles, Attend, Codes, DecoderBackend, Routing};
+use crate::burn::plain::pad;
+use crate::kv::RowLayout;
+use crate::quant::GROUP;
+
+impl<R: CubeRuntime, BT: BoolElement> DecoderBackend for Cube<R, BT> {
+    type Matrices = CubeMatrices<R>;
+    type Rows = CubeRows<R>;
+
+    fn matrix_bytes(record: &TensorRecord) -> u64 {
+        CubeMatrices::<R>::bytes(record)
+    }
+
+    fn load(
+        tensor: &blob::Tensor<'_>,
+        device: &Self::Device,
+    ) -> Result<Self::Matrices, EngineError> {
+        CubeMatrices::load(tensor, device)
+    }
+
+    fn embed(embedding: &Self::Matrices, tokens: Tensor<Self, 1, Int>) -> Tensor<Self, 2> {
+        tensor(super::embed::embed(embedding, int_buffer(tokens)))
+    }
+
+    fn project(matrices: &Self::Matrices, input: &Activation<Self>) -> Tensor<Self, 2> {
+        let [tokens, _] = input.values.dims();
+        let vectors = vectors(&matrices.shape, &input.values, &input.codes);
+        let product: Tensor<Self, 3> = tensor(super::linear::project(matrices, vectors, 1));
+        product.reshape([tokens, matrices.shape.rows])
+    }
+
+    fn project_heads(matrices: &Self::Matrices, input: &Activation<Self, 3>) -> Tensor<Self, 3> {
+        let [tokens, heads, width] = input.values.dims();
+        let values = input.values.clone().reshape([tokens * heads, width]);
+        let vectors = vectors(&matrices.shape, &values, &input.codes);
+        tensor(super::linear::project(matrices, vectors, heads))
+    }
+
+    fn experts(
+        matrices: [&Self::Matrices; 3],
+        input: &Activation<Self>,
+        routing: &Routing<Self>,
+        residual: Tensor<Self, 2>,
+    ) -> Tensor<Self, 2> {
+        let vectors = vectors(&matrices[0].shape, &input.values, &input.codes);
+        let chosen = Chosen {
+            experts: int_buffer(routing.experts.clone()),
+            weights: buffer(routing.weights.clone()),
+            top_k: routing.experts.dims()[1],
+        };
+        tensor(super::experts::experts(
+            matrices,
+            vectors,
+            chosen,
+            buffer(residual),
+        ))
+    }
+
+    fn cache_bytes(layout: &RowLayout, heads: usize, context: usize) -> u64 {
+        CubeRows::<R>::bytes(layout, heads, context)
+    }
+
+    fn new_cache(
+        layout: &RowLayout,
+        heads: usize,
+        context: usize,
+        device: &Self::Device,
+    ) -> Self::Rows {
+        CubeRows::new(layout, heads, context, device)
+    }
+
+    fn store(rows: &mut Self::Rows, position: usize, parts: [Tensor<Self, 3>; 2]) {
+        for (part, x) in rows.parts.iter().zip(parts) {
+            let heads = x.dims()[1];
+            part.store(position, buffer(x), heads);
+        }
+    }
+
+    fn attend(rows: &Self::Rows, task: &Attend<Self>) -> Tensor<Self, 3> {
+        let [tokens, heads, _] = task.query.values.dims();
+        let values = buffer(task.query.values.clone());
+        let (first, scales) = match rows.parts[0].kind.numbers {
+            Numbers::Codes => codes_of(&task.query.values, &task.query.codes),
+            Numbers::F32 | Numbers::F16 => (values.clone(), values),
+        };
+        let queries = Queries {
+            first,
+            scales,
+            rotated: task.rotated.clone().map(buffer),
+            tokens,
+            heads,
+        };
+        let view = View {
+            scale: task.scale,
+            position: task.position,
+            window: task.window,
+        };
+        tensor(super::attend::attend(rows, queries, view))
+    }
+
+    fn activation<const D: usize>(x: Tensor<Self, D>, quantizes: bool) -> Activation<Self, D> {
+        Activation {
+            codes: quantizes.then(|| quantize(&x)),
+            values: x,
+        }
+    }
+
+    fn norm<const D: usize>(
+        x: Tensor<Self, D>,
+        weight: &Tensor<Self, 1>,
+        eps: f32,
+    ) -> Tensor<Self, D> {
+        let dims = x.dims();
+        let [out, ..] = super::normalize::normalize(buffer(x), buffer(weight.clone()), eps, false);
+        tensor::<R, BT, 2>(out).reshape(dims)
+    }
+
+    fn normalize(
+        x: Tensor<Self, 2>,
+        weight: &Tensor<Self, 1>,
+        eps: f32,
+        quantizes: bool,
+    ) -> Activation<Self> {
+        let result = super::normalize::normalize(buffer(x), buffer(weight.clone()), eps, quantizes);
+        activation(result, quantizes)
+    }
+
+    fn rotate(x: Tensor<Self, 3>, angles: &Angles<Self>) -> Tensor<Self, 3> {
+        let dims = x.dims();
+        let (cos, sin) = (buffer(angles.cos.clone()), buffer(angles.sin.clone()));
+        tensor(super::rope::rotate(buffer(x), cos, sin, dims))
+    }
+
+    fn route(moe: &Moe, logits: Tensor<Self, 2>, bias: Option<&Tensor<Self, 1>>) -> Routing<Self> {
+        let bias = bias.map(|bias| buffer(bias.clone()));
+        let [experts, weights] = super::router::route(moe, buffer(logits), bias);
+        Routing {
+            experts: int_tensor(experts),
+            weights: tensor(weights),
+        }
+    }
+
+    fn gate(gate: Tensor<Self, 2>, up: Tensor<Self, 2>, quantizes: bool) -> Activation<Self> {
+        let [_, width] = gate.dims();
+        let result = super::gate::gate(buffer(gate), buffer(up), width, quantizes);
+        activation(result, quantizes)
+    }
+}
+
+/// A kernel's values, codes and scales.
+fn activation<R: CubeRuntime, BT: BoolElement>(
+    [values, codes, scales]: [CubeTensor<R>; 3],
+    quantizes: bool,
+) -> Activation<Cube<R, BT>> {
+    Activation {
+        values: tensor(values),
+        codes: quantizes.then(|| Codes {
+            codes: tensor(codes),
+            scales: tensor(scales),
+        }),
+    }
+}
+
+fn quantize<R: CubeRuntime, BT: BoolElement, const D: usize>(
+    x: &Tensor<Cube<R, BT>, D>,
+) -> Codes<Cube<R, BT>> {
+    let width = x.dims()[D - 1];
+    let [codes, scales] = super::quantize::quantize(buffer(x.clone()), width);
+    Codes {
+        codes: tensor(codes),
+        scales: tensor(scales),
+    }
+}
+
+/// Codes and scales, made here if nobody has yet.
+fn codes_of<R: CubeRuntime, BT: BoolElement, const D: usize>(
+    values: &Tensor<Cube<R, BT>, D>,
+    codes: &Option<Codes<Cube<R, BT>>>,
+) -> (CubeTensor<R>, CubeTensor<R>) {
+    let codes = codes.clone().unwrap_or_else(|| quantize(values));
+    (buffer(codes.codes), buffer(codes.scales))
+}
+
+/// What matrices of `shape` meet.
+fn vectors<R: CubeRuntime, BT: BoolElement>(
+    shape: &MatrixShape,
+    values: &Tensor<Cube<R, BT>, 2>,
+    codes: &Option<Codes<Cube<R, BT>>>,
+) -> Vectors<R> {
+    let count = values.dims()[0];
+    let (numbers, scales) = if shape.format.is_integer() {
+        codes_of(values, codes)
+    } else {
+        let numbers = buffer(pad(values.clone(), GROUP));
+        (numbers.clone(), numbers)
+    };
+    Vectors {
+        numbers,
+        scales,
+        count,
+    }
+}

@@ -1,0 +1,216 @@
+//! The cache: one layer's rows, as narrow as their format.
+//!
+//! A vector of `q8` is a scale and eight words of codes for each group of 32
+//! numbers; of `f16` it is two numbers a word.
+
+use burn::tensor::{DType, Shape};
+use burn_cubecl::CubeRuntime;
+use burn_cubecl::cubecl;
+use burn_cubecl::cubecl::prelude::*;
+use burn_cubecl::tensor::CubeTensor;
+
+use super::math::{narrow_f16, widen_f16};
+use super::quantize::{inverse_scale, largest_magnitude, scale_of};
+use super::tensors::cubes_for;
+use super::unpack::code8;
+use crate::kv::{RowLayout, Segment, SegmentFormat};
+use crate::quant::GROUP;
+
+/// Words of a group of codes: the scale comes first.
+pub(super) const GROUP_WORDS: usize = 9;
+
+/// One layer's cache. Four-bit rows are refused when a model is loaded.
+#[derive(Debug)]
+pub struct CubeRows<R: CubeRuntime> {
+    /// Latents (MLA) or keys (GQA), then rotated keys or values.
+    pub(super) parts: [Part<R>; 2],
+    /// Heads of a row.
+    pub(super) heads: usize,
+}
+
+/// One segment of all rows: `[heads, context, words]`.
+#[derive(Debug)]
+pub(super) struct Part<R: CubeRuntime> {
+    pub(super) words: CubeTensor<R>,
+    pub(super) kind: PartKind,
+    pub(super) context: usize,
+}
+
+/// How a segment's words are to be read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(super) struct PartKind {
+    pub(super) numbers: Numbers,
+    /// Numbers of a vector.
+    pub(super) width: usize,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(super) enum Numbers {
+    F32,
+    F16,
+    Codes,
+}
+
+impl PartKind {
+    const fn new(segment: Segment) -> Self {
+        Self {
+            numbers: match segment.format {
+                SegmentFormat::F32 => Numbers::F32,
+                SegmentFormat::F16 => Numbers::F16,
+                SegmentFormat::Q8 | SegmentFormat::Q4 => Numbers::Codes,
+            },
+            width: segment.len,
+        }
+    }
+
+    /// Words of a vector.
+    pub(super) const fn words(&self) -> usize {
+        match self.numbers {
+            Numbers::F32 => self.width,
+            Numbers::F16 => self.width.div_ceil(2),
+            Numbers::Codes => self.groups() * GROUP_WORDS,
+        }
+    }
+
+    /// Groups of a vector.
+    pub(super) const fn groups(&self) -> usize {
+        self.width.div_ceil(GROUP)
+    }
+}
+
+impl<R: CubeRuntime> CubeRows<R> {
+    /// Bytes of a cache of `context` rows.
+    pub fn bytes(layout: &RowLayout, heads: usize, context: usize) -> u64 {
+        let (first, second) = layout.latent();
+        let words = PartKind::new(first).words() + PartKind::new(second).words();
+        (4 * words * heads) as u64 * context as u64
+    }
+
+    /// An empty cache.
+    pub fn new(layout: &RowLayout, heads: usize, context: usize, device: &R::Device) -> Self {
+        let (first, second) = layout.latent();
+        Self {
+            heads,
+            parts: [first, second].map(|segment| {
+                let kind = PartKind::new(segment);
+                let words = heads * context * kind.words();
+                let client = R::client(device);
+                let handle = client.empty(4 * words);
+                let (shape, device) = (Shape::from([words]), device.clone());
+                Part {
+                    words: CubeTensor::new_contiguous(client, device, shape, handle, DType::U32),
+                    kind,
+                    context,
+                }
+            }),
+        }
+    }
+}
+
+impl<R: CubeRuntime> Part<R> {
+    /// Stores vectors `[tokens, heads, width]` from `position` on.
+    pub(super) fn store(&self, position: usize, x: CubeTensor<R>, heads: usize) {
+        let vectors = x.meta.num_elements() / self.kind.width;
+        let units = vectors
+            * match self.kind.numbers {
+                Numbers::Codes => self.kind.groups(),
+                Numbers::F32 | Numbers::F16 => self.kind.words(),
+            };
+        let client = x.client.clone();
+        let (cubes, dim) = cubes_for(units);
+        store_kernel::launch::<R>(
+            &client,
+            cubes,
+            dim,
+            x.into_array_arg(),
+            self.words.clone().into_array_arg(),
+            position as u32,
+            units as u32,
+            heads,
+            self.context,
+            self.kind,
+        );
+    }
+}
+
+/// One unit has one word, or one group of codes.
+#[cube(launch)]
+fn store_kernel(
+    x: &Array<f32>,
+    words: &mut Array<u32>,
+    position: u32,
+    units: u32,
+    #[comptime] heads: usize,
+    #[comptime] context: usize,
+    #[comptime] kind: PartKind,
+) {
+    if ABSOLUTE_POS >= units as usize {
+        terminate!();
+    }
+    let each = comptime!(match kind.numbers {
+        Numbers::Codes => kind.groups(),
+        _ => kind.words(),
+    });
+    let width = comptime!(kind.width);
+    let vector = ABSOLUTE_POS / each;
+    let index = ABSOLUTE_POS % each;
+    let place = position as usize + vector / heads;
+    let row = (vector % heads * context + place) * comptime!(kind.words());
+    let from = vector * width;
+    if comptime!(kind.numbers == Numbers::F32) {
+        words[row + index] = u32::reinterpret(x[from + index]);
+    } else if comptime!(kind.numbers == Numbers::F16) {
+        let mut word = narrow_f16(x[from + 2 * index]);
+        if 2 * index + 1 < width {
+            word |= narrow_f16(x[from + 2 * index + 1]) << 16u32;
+        }
+        words[row + index] = word;
+    } else {
+        let mut values = Array::<f32>::new(32usize);
+        for i in 0..32usize {
+            values[i] = 0.0f32;
+            if index * 32 + i < width {
+                values[i] = x[from + index * 32 + i];
+            }
+        }
+        store_group(&values, words, row + index * GROUP_WORDS);
+    }
+}
+
+/// Quantises 32 numbers into the words from `at` on.
+#[cube]
+fn store_group(values: &Array<f32>, words: &mut Array<u32>, at: usize) {
+    let largest = largest_magnitude(values);
+    let inverse = inverse_scale(largest);
+    words[at] = u32::reinterpret(widen_f16(narrow_f16(scale_of(largest))));
+    for word in 0..8usize {
+        let mut packed = 0u32;
+        #[unroll]
+        for i in 0..4usize {
+            let code = (values[word * 4 + i] * inverse).round();
+            let code = u32::cast_from(code + 128.0f32) ^ 128u32;
+            packed |= code << comptime!(8 * i as u32);
+        }
+        words[at + 1 + word] = packed;
+    }
+}
+
+/// Number `column` of the vector at word `row`.
+#[cube]
+pub(super) fn cached_number(
+    words: &Array<u32>,
+    row: usize,
+    column: usize,
+    #[comptime] kind: PartKind,
+) -> f32 {
+    if comptime!(kind.numbers == Numbers::F32) {
+        f32::reinterpret(words[row + column])
+    } else if comptime!(kind.numbers == Numbers::F16) {
+        let word = words[row + column / 2];
+        widen_f16((word >> (16u32 * (column % 2) as u32)) & 0xffffu32)
+    } else {
+        let group = row + column / 32 * GROUP_WORDS;
+        let word = words[group + 1 + column % 32 / 4];
+        f32::reinterpret(words[group]) * code8(word, (column % 4) as u32)
+    }
+}

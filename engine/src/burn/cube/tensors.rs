@@ -1,0 +1,65 @@
+//! Between burn's tensors and the buffers that kernels see.
+
+use burn::tensor::{Int, Tensor, TensorPrimitive};
+use burn_cubecl::cubecl::prelude::*;
+use burn_cubecl::kernel::into_contiguous;
+use burn_cubecl::ops::numeric::empty_device_contiguous_dtype;
+use burn_cubecl::tensor::CubeTensor;
+use burn_cubecl::{BoolElement, CubeBackend, CubeRuntime};
+
+use burn::tensor::{DType, Shape};
+
+/// Burn's backend on runtime `R`, in the number formats that the kernels are
+/// written for.
+pub(super) type Cube<R, BT> = CubeBackend<R, f32, i32, BT>;
+
+/// The tensor's numbers, one row after the other.
+pub(super) fn buffer<R: CubeRuntime, BT: BoolElement, const D: usize>(
+    tensor: Tensor<Cube<R, BT>, D>,
+) -> CubeTensor<R> {
+    into_contiguous(tensor.into_primitive().tensor())
+}
+
+/// The same of whole numbers.
+pub(super) fn int_buffer<R: CubeRuntime, BT: BoolElement, const D: usize>(
+    tensor: Tensor<Cube<R, BT>, D, Int>,
+) -> CubeTensor<R> {
+    into_contiguous(tensor.into_primitive())
+}
+
+/// A tensor of a kernel's result.
+pub(super) fn tensor<R: CubeRuntime, BT: BoolElement, const D: usize>(
+    buffer: CubeTensor<R>,
+) -> Tensor<Cube<R, BT>, D> {
+    Tensor::from_primitive(TensorPrimitive::Float(buffer))
+}
+
+/// The same of whole numbers.
+pub(super) fn int_tensor<R: CubeRuntime, BT: BoolElement, const D: usize>(
+    buffer: CubeTensor<R>,
+) -> Tensor<Cube<R, BT>, D, Int> {
+    Tensor::from_primitive(buffer)
+}
+
+/// Room for a kernel's result, on the device of `like`.
+pub(super) fn room<R: CubeRuntime, const D: usize>(
+    like: &CubeTensor<R>,
+    dims: [usize; D],
+    dtype: DType,
+) -> CubeTensor<R> {
+    let (client, device) = (like.client.clone(), like.device.clone());
+    empty_device_contiguous_dtype(client, device, Shape::from(dims), dtype)
+}
+
+/// As many cubes of `UNITS` as it takes to have `units` units; kernels ignore
+/// the units that are too many.
+pub(super) fn cubes_for(units: usize) -> (CubeCount, CubeDim) {
+    /// Units of a cube that need not meet.
+    const UNITS: u32 = 64;
+    /// No device takes more along one axis.
+    const LIMIT: u32 = 65_535;
+    let cubes = (units as u32).div_ceil(UNITS).max(1);
+    let columns = cubes.min(LIMIT);
+    let count = CubeCount::Static(columns, cubes.div_ceil(columns), 1);
+    (count, CubeDim::new_1d(UNITS))
+}
