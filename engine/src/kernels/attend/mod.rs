@@ -44,6 +44,10 @@ const WIDE: usize = 16;
 /// processors without vectors, where it keeps the stack small.
 const NARROW: usize = 4;
 
+/// Whether the target may have vectors for wide kernels. Microcontrollers have
+/// none: their programs leave out all that is wide.
+const HAS_WIDE: bool = cfg!(any(target_arch = "x86_64", target_arch = "aarch64"));
+
 /// What all queries of a call have in common.
 #[derive(Debug, Clone, Copy)]
 pub struct Attend<'a> {
@@ -127,7 +131,7 @@ pub fn attend<'q>(
     for (i, out) in out.chunks_mut(tile * width).enumerate() {
         let query = |lane| query(i * tile + lane);
         out.fill(0.0);
-        if tile > NARROW {
+        if HAS_WIDE && tile > NARROW {
             attend_tile::<WIDE>(isa, task, &query, out);
         } else {
             attend_tile::<NARROW>(isa, task, &query, out);
@@ -152,7 +156,7 @@ pub fn attend_chunk<'q>(
     let tiles = out.chunks_mut(tile * width).zip(totals.chunks_mut(tile));
     for (i, (out, totals)) in tiles.enumerate() {
         let query = |lane| query(i * tile + lane);
-        if tile > NARROW {
+        if HAS_WIDE && tile > NARROW {
             let tile = Tile::<WIDE>::new(&query, totals.len());
             tile.fold_chunk(isa, task, chunk, out, totals);
         } else {
