@@ -20,6 +20,7 @@ use crate::terminal::{self, bytes};
 #[command(after_help = "Examples:
   briquette pack ./DeepSeek-V2-Lite -o v2-lite.briq --weights q4 --kv q8
   briquette pack model.gguf -o model.briq --context 1024 --kv q4
+  briquette pack ./llama -o small.briq --embedding q4a --head q4a
   briquette pack ./tiny -o exact.briq --weights f32 --kv f32
   briquette pack ./sentry -o sentry.briq --target rp2350 --context 256 --batch 1
 
@@ -34,9 +35,12 @@ pub(crate) struct Args {
     /// Number format of the weights
     #[arg(long, value_enum, default_value_t = WeightFormat::Q4)]
     weights: WeightFormat,
-    /// Embedding and head [default: as --weights, q8 beside q4]
+    /// Embedding, and a head tied to it [default: as --weights, q8 beside q4 (unless the source has four bits)]
     #[arg(long, value_enum, value_name = "FORMAT")]
     embedding: Option<WeightFormat>,
+    /// Language-model head [default: by the rule for --embedding]
+    #[arg(long, value_enum, value_name = "FORMAT")]
+    head: Option<WeightFormat>,
     /// Attention projections [default: as --weights]
     #[arg(long, value_enum, value_name = "FORMAT")]
     attention: Option<WeightFormat>,
@@ -90,6 +94,7 @@ impl Args {
             output,
             weights: WeightFormat::Q4,
             embedding: None,
+            head: None,
             attention: None,
             mlp: None,
             experts: None,
@@ -112,6 +117,7 @@ impl Args {
         FormatChoice {
             weights: self.weights,
             embedding: self.embedding,
+            head: self.head,
             attention: self.attention,
             mlp: self.mlp,
             experts: self.experts,
@@ -194,6 +200,7 @@ fn summary(args: &Args, context: u32) -> String {
     let mut summary = format!("--weights {}", name(args.weights));
     for (option, format) in [
         ("embedding", args.embedding),
+        ("head", args.head),
         ("attention", args.attention),
         ("mlp", args.mlp),
         ("experts", args.experts),

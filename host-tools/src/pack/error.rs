@@ -27,6 +27,12 @@ pub enum PackError {
     /// The model is not one that the format can hold.
     #[error("the model cannot be packed: {0}")]
     Model(#[from] BlobError),
+    /// Two formats for one tensor.
+    #[error(
+        "this model's head is its embedding (tie_word_embeddings), so the two have one format; \
+         leave out --head or --embedding"
+    )]
+    Tied,
     /// The memory plan cannot be made.
     #[error("the model cannot be planned: {0}")]
     Plan(#[from] EngineError),

@@ -166,12 +166,17 @@ fn place(
     options: &PackOptions,
 ) -> Result<(Vec<TensorRecord>, u64), PackError> {
     let config = &weights.model().config;
+    let formats = if config.tie_word_embeddings {
+        options.formats.tied().ok_or(PackError::Tied)?
+    } else {
+        options.formats
+    };
     let format = |role: Role, layer: u16| {
         if role.is_vector() {
             return NumberFormat::F32;
         }
         let encoding = weights.encoding(tensor_id(role, layer));
-        options.formats.format(role, &encoding)
+        formats.format(role, &encoding)
     };
     let mut placer = Placer::default();
     let mut expert = 0;
