@@ -92,8 +92,8 @@ impl FormatChoice {
 }
 
 /// What the embedding and the head get beside four-bit weights if nobody says:
-/// SmolLM2's perplexity grows by 6 % with the head in `q4a`, and by 0.6 % with
-/// the embedding alone.
+/// with both in `q4a` SmolLM2's perplexity on *Persuasion* grows from 38.48 to
+/// 41.09.
 fn beside_four_bits(encoding: &str) -> WeightFormat {
     match encoding {
         // Codes of four bits are kept as they are: nothing is lost.
