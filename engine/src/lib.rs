@@ -10,6 +10,7 @@ pub mod blob;
 #[cfg(feature = "burn")]
 pub mod burn;
 pub mod cpu;
+mod cut;
 mod error;
 mod executor;
 pub mod kernels;

@@ -6,6 +6,7 @@
 //! ascending order. Both ways give the same bits.
 
 use crate::blob::{Attention, ModelConfig};
+use crate::cut;
 use crate::kernels::Isa;
 use crate::kernels::attend::{
     Attend, CHUNK, Query, QueryPart, Total, attend, attend_chunk, finish, fold,
@@ -85,7 +86,7 @@ impl<T: Team> Decoder<'_, T> {
             query: buffers.query,
         };
         let width = value_width(&self.config);
-        let panel = &mut buffers.panel[..queries.len() * width];
+        let panel = cut::first_mut(buffers.panel, queries.len() * width);
         let chunks = queries.first(0) / CHUNK..step.position / CHUNK + 1;
         if step.tokens == 1 && team.threads() > 1 && chunks.len() > 1 {
             queries.attend_by_position(team, isa, width, chunks, buffers.partials, panel);
@@ -103,9 +104,9 @@ impl<'a> Queries<'a> {
         self.step.tokens * self.config.num_attention_heads as usize
     }
 
-    /// Queries of one group.
-    const fn group_len(&self) -> usize {
-        self.len() / self.groups
+    /// Queries of one group, at least one.
+    fn group_len(&self) -> usize {
+        (self.len() / self.groups.max(1)).max(1)
     }
 
     /// The first position that `token` sees.
@@ -119,7 +120,7 @@ impl<'a> Queries<'a> {
             while !rest.is_empty() {
                 let group = first / self.group_len();
                 let count = (group + 1) * self.group_len() - first;
-                let (out, tail) = rest.split_at_mut(rest.len().min(count * width));
+                let (out, tail) = cut::split_mut(rest, count * width);
                 attend(isa, &self.task(group), |i| self.query(first + i), out);
                 (first, rest) = (first + count, tail);
             }
@@ -136,43 +137,47 @@ impl<'a> Queries<'a> {
         out: &mut [f32],
     ) {
         let count = self.len();
-        let unit = count * (width + TOTAL);
-        let (totals, partials) = partials.split_at_mut(count * TOTAL);
-        let totals: &mut [Total] = bytemuck::cast_slice_mut(totals);
+        let unit = (count * (width + TOTAL)).max(1);
+        let (totals, partials) = cut::split_mut(partials, count * TOTAL);
+        let totals: &mut [Total] = bytemuck::try_cast_slice_mut(totals).unwrap_or_default();
         totals.fill(Total::NONE);
         out.fill(0.0);
         let mut next = chunks.start;
         while next < chunks.end {
-            let taken = (chunks.end - next).min(partials.len() / unit);
-            let partials = &mut partials[..taken * unit];
+            let taken = (chunks.end - next).min(partials.len() / unit).max(1);
+            let partials = cut::first_mut(partials, taken * unit);
             team.for_each_range(partials, unit, |first, range| {
                 for (i, partial) in range.chunks_mut(unit).enumerate() {
                     self.attend_to_chunk(isa, width, next + first + i, partial);
                 }
             });
             for partial in partials.chunks(unit) {
-                let (sums, sum_totals) = partial.split_at(count * width);
-                let sum_totals: &[Total] = bytemuck::cast_slice(sum_totals);
-                let sums = sums.chunks(width).zip(sum_totals);
-                for ((out, total), (sum, sum_total)) in
-                    out.chunks_mut(width).zip(totals.iter_mut()).zip(sums)
+                let (sums, sum_totals) = cut::split(partial, count * width);
+                let sum_totals: &[Total] = bytemuck::try_cast_slice(sum_totals).unwrap_or_default();
+                let sums = sums.chunks(width.max(1)).zip(sum_totals);
+                for ((out, total), (sum, sum_total)) in out
+                    .chunks_mut(width.max(1))
+                    .zip(totals.iter_mut())
+                    .zip(sums)
                 {
                     fold(out, total, sum, *sum_total);
                 }
             }
             next += taken;
         }
-        for (out, total) in out.chunks_mut(width).zip(totals) {
+        for (out, total) in out.chunks_mut(width.max(1)).zip(totals) {
             finish(out, *total);
         }
     }
 
     /// All queries against one chunk: sums, then totals.
     fn attend_to_chunk(&self, isa: Isa, width: usize, chunk: usize, partial: &mut [f32]) {
-        let (sums, totals) = partial.split_at_mut(self.len() * width);
-        let totals: &mut [Total] = bytemuck::cast_slice_mut(totals);
+        let (sums, totals) = cut::split_mut(partial, self.len() * width);
+        let totals: &mut [Total] = bytemuck::try_cast_slice_mut(totals).unwrap_or_default();
         let len = self.group_len();
-        let groups = sums.chunks_mut(len * width).zip(totals.chunks_mut(len));
+        let groups = sums
+            .chunks_mut((len * width).max(1))
+            .zip(totals.chunks_mut(len));
         for (group, (sums, totals)) in groups.enumerate() {
             let query = |i| self.query(group * len + i);
             attend_chunk(isa, &self.task(group), query, chunk, sums, totals);
@@ -204,7 +209,7 @@ impl<'a> Queries<'a> {
 
     fn query(&self, index: usize) -> Query<'_> {
         let heads = self.config.num_attention_heads as usize;
-        let shared = heads / self.groups;
+        let shared = (heads / self.groups.max(1)).max(1);
         let (group, index) = (index / self.group_len(), index % self.group_len());
         let (token, head) = (index / shared, group * shared + index % shared);
         let len = value_width(self.config);

@@ -2,6 +2,7 @@
 
 use crate::EngineError;
 use crate::blob::{Attention, Gqa, Mla};
+use crate::cut;
 use crate::kernels::{hadamard, linear, norm, rope};
 use crate::quant::{GROUP, Matrix};
 
@@ -112,13 +113,14 @@ impl<T: Team> Decoder<'_, T> {
         let buffers = &mut self.buffers;
         let half = head_dim / 2;
         for (token, query) in rows_mut(buffers.query, heads * head_dim, step.tokens) {
-            let (cos, sin) = (&buffers.cos[token * half..], &buffers.sin[token * half..]);
-            for head in query.chunks_mut(head_dim) {
+            let cos = cut::part(buffers.cos, token * half, half);
+            let sin = cut::part(buffers.sin, token * half, half);
+            for head in query.chunks_mut(head_dim.max(1)) {
                 if !tensors.query_norm.is_empty() {
                     let eps = self.config.rms_norm_eps;
                     norm::rms_norm_in_place(self.isa, head, tensors.query_norm, eps);
                 }
-                rope::rotate(self.isa, head, &cos[..half], &sin[..half]);
+                rope::rotate(self.isa, head, cos, sin);
             }
         }
         split_heads(
@@ -135,7 +137,7 @@ impl<T: Team> Decoder<'_, T> {
         let groups = gqa.num_key_value_heads as usize;
         join_heads(
             buffers.panel,
-            [groups, heads / groups],
+            [groups, heads / groups.max(1)],
             head_dim,
             head_dim,
             step.tokens,
@@ -161,9 +163,9 @@ impl<T: Team> Decoder<'_, T> {
         let inputs = buffers.input.inputs();
         project(&self.team, self.isa, output, &inputs, buffers.panel);
         let hidden = self.config.hidden_size as usize;
-        let panel = &mut buffers.panel[..panel_len(hidden, tokens)];
+        let panel = cut::first_mut(buffers.panel, panel_len(hidden, tokens));
         add_bias(bias, tokens, panel);
-        let residual = &mut buffers.residual[..tokens * hidden];
+        let residual = cut::first_mut(buffers.residual, tokens * hidden);
         add_panel_rows(&self.team, panel, tokens, None, residual, hidden);
         self.traffic.weights += (output.bytes().len() + size_of_val(bias)) as u64;
     }
@@ -182,10 +184,11 @@ impl<T: Team> Decoder<'_, T> {
         let buffers = &mut self.buffers;
         let (latent_segment, rotated_segment) = buffers.cache.layout().latent();
         for (token, row) in rows_mut(buffers.key_value, latent + rotated, step.tokens) {
-            let (latent, key) = row.split_at_mut(latent);
+            let (latent, key) = cut::split_mut(row, latent);
             norm::rms_norm_in_place(self.isa, latent, tensors.kv_a_norm, mla.latent_norm_eps);
-            let (cos, sin) = (&buffers.cos[token * half..], &buffers.sin[token * half..]);
-            rope::rotate(self.isa, key, &cos[..half], &sin[..half]);
+            let cos = cut::part(buffers.cos, token * half, half);
+            let sin = cut::part(buffers.sin, token * half, half);
+            rope::rotate(self.isa, key, cos, sin);
             let cached = buffers.cache.row_mut(layer, step.position + token);
             latent_segment.store(self.isa, latent, cached);
             rotated_segment.store(self.isa, key, cached);
@@ -211,10 +214,11 @@ impl<T: Team> Decoder<'_, T> {
         let half = mla.qk_rope_head_dim as usize / 2;
         let buffers = &mut self.buffers;
         for (token, query) in rows_mut(buffers.query, heads * head_dim, step.tokens) {
-            let (cos, sin) = (&buffers.cos[token * half..], &buffers.sin[token * half..]);
-            for head in query.chunks_mut(head_dim) {
-                let (_, rotated) = head.split_at_mut(mla.qk_nope_head_dim as usize);
-                rope::rotate(self.isa, rotated, &cos[..half], &sin[..half]);
+            let cos = cut::part(buffers.cos, token * half, half);
+            let sin = cut::part(buffers.sin, token * half, half);
+            for head in query.chunks_mut(head_dim.max(1)) {
+                let (_, rotated) = cut::split_mut(head, mla.qk_nope_head_dim as usize);
+                rope::rotate(self.isa, rotated, cos, sin);
             }
         }
     }
@@ -235,11 +239,11 @@ impl<T: Team> Decoder<'_, T> {
         add_bias(
             bias,
             step.tokens,
-            &mut buffers.panel[..panel_len(rank, step.tokens)],
+            cut::first_mut(buffers.panel, panel_len(rank, step.tokens)),
         );
         buffers.middle.reshape(step.tokens, rank);
         for token in 0..step.tokens {
-            let (row, padding) = buffers.middle.row_mut(token).split_at_mut(rank);
+            let (row, padding) = cut::split_mut(buffers.middle.row_mut(token), rank);
             read_panel(buffers.panel, step.tokens, token, row);
             norm::rms_norm_in_place(self.isa, row, weight, mla.latent_norm_eps);
             padding.fill(0.0);
@@ -274,16 +278,19 @@ impl<T: Team> Decoder<'_, T> {
         let buffers = &mut self.buffers;
         let half = head_dim / 2;
         for (token, row) in rows_mut(buffers.key_value, 2 * size, step.tokens) {
-            let (keys, values) = row.split_at_mut(size);
-            let (cos, sin) = (&buffers.cos[token * half..], &buffers.sin[token * half..]);
+            let (keys, values) = cut::split_mut(row, size);
+            let cos = cut::part(buffers.cos, token * half, half);
+            let sin = cut::part(buffers.sin, token * half, half);
             let cached = step.position + token;
-            let heads = keys.chunks_mut(head_dim).zip(values.chunks_mut(head_dim));
+            let heads = keys
+                .chunks_mut(head_dim.max(1))
+                .zip(values.chunks_mut(head_dim.max(1)));
             for (head, (key, value)) in heads.enumerate() {
                 if !tensors.key_norm.is_empty() {
                     let eps = self.config.rms_norm_eps;
                     norm::rms_norm_in_place(self.isa, key, tensors.key_norm, eps);
                 }
-                rope::rotate(self.isa, key, &cos[..half], &sin[..half]);
+                rope::rotate(self.isa, key, cos, sin);
                 let (key_segment, value_segment) = buffers.cache.layout().key_value(head);
                 if value_segment.format.is_rotated() {
                     hadamard::rotate(self.isa, value);
@@ -302,7 +309,7 @@ impl<T: Team> Decoder<'_, T> {
         let inputs = buffers.input.inputs();
         project(&self.team, self.isa, matrix, &inputs, buffers.panel);
         let rows = matrix.rows();
-        let panel = &mut buffers.panel[..panel_len(rows, tokens)];
+        let panel = cut::first_mut(buffers.panel, panel_len(rows, tokens));
         add_bias(bias, tokens, panel);
         let (out, stride, start) = match target {
             Target::Query => (&mut *buffers.query, rows, 0),
@@ -311,7 +318,7 @@ impl<T: Team> Decoder<'_, T> {
             Target::Value => (&mut *buffers.key_value, 2 * rows, rows),
         };
         for (token, row) in rows_mut(out, stride, tokens) {
-            read_panel(panel, tokens, token, &mut row[start..start + rows]);
+            read_panel(panel, tokens, token, cut::part_mut(row, start, rows));
         }
         self.traffic.weights += (matrix.bytes().len() + size_of_val(bias)) as u64;
     }
@@ -329,9 +336,9 @@ impl<T: Team> Decoder<'_, T> {
         let buffers = &mut self.buffers;
         let middle = &buffers.middle;
         let isa = self.isa;
-        let panel = &mut buffers.panel[..heads * unit];
+        let panel = cut::first_mut(buffers.panel, heads * unit);
         self.team.for_each_range(panel, unit, |first, range| {
-            for (i, panel) in range.chunks_mut(unit).enumerate() {
+            for (i, panel) in range.chunks_mut(unit.max(1)).enumerate() {
                 let head = first + i;
                 if let Some(matrix) = matrix(head) {
                     let inputs = middle.inputs_from(head * cols.next_multiple_of(GROUP));

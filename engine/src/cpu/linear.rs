@@ -4,6 +4,7 @@
 //! numbers. So threads own contiguous memory, each weight is read once for the
 //! whole batch, and with one token a panel is the vector itself.
 
+use crate::cut;
 use crate::kernels::{Inputs, Isa, linear, math};
 use crate::quant::{LANES, Matrix};
 
@@ -23,8 +24,8 @@ pub(super) fn project(
     panel: &mut [f32],
 ) {
     let unit = LANES * inputs.count;
-    let len = panel_len(matrix.rows(), inputs.count).min(panel.len());
-    team.for_each_range(&mut panel[..len], unit, |first, range| {
+    let panel = cut::first_mut(panel, panel_len(matrix.rows(), inputs.count));
+    team.for_each_range(panel, unit, |first, range| {
         linear(isa, matrix, first, inputs, range);
     });
 }
@@ -40,8 +41,7 @@ pub(super) fn project_gated(
 ) {
     let unit = LANES * inputs.count;
     let len = panel_len(matrices[0].rows(), inputs.count);
-    let (gate_len, up_len) = (len.min(gate.len()), len.min(up.len()));
-    let (gate, up) = (&mut gate[..gate_len], &mut up[..up_len]);
+    let (gate, up) = (cut::first_mut(gate, len), cut::first_mut(up, len));
     team.for_each_range_of_two(gate, up, unit, |first, gate, up| {
         linear(isa, matrices[0], first, inputs, gate);
         linear(isa, matrices[1], first, inputs, up);

@@ -1,6 +1,7 @@
 //! The second half of a layer: a dense MLP, or a mixture of experts.
 
 use crate::EngineError;
+use crate::cut;
 use crate::kernels::Inputs;
 use crate::model::router::{self, Choice};
 use crate::quant::{LANES, Matrix};
@@ -84,7 +85,7 @@ impl<'a, T: Team> Decoder<'a, T> {
             return Ok(false);
         };
         let buffers = &mut self.buffers;
-        let chosen = &buffers.choices[..moe.top_k as usize];
+        let chosen = cut::first(buffers.choices, moe.top_k as usize);
         let pass = ExpertPass::new(shared, experts, chosen)?;
         let columns = pass.columns();
         let room = buffers.panel.len().min(buffers.second_panel.len());
@@ -92,16 +93,18 @@ impl<'a, T: Team> Decoder<'a, T> {
             return Ok(false);
         }
         let (isa, inputs) = (self.isa, buffers.input.inputs());
-        let gate = &mut buffers.panel[..columns];
-        let up = &mut buffers.second_panel[..columns];
+        let gate = cut::first_mut(buffers.panel, columns);
+        let up = cut::first_mut(buffers.second_panel, columns);
         let team = &self.team;
         team.for_each_range_of_two(gate, up, LANES, |first, gate, up| {
             pass.gate_and_up(isa, &inputs, first, [gate, up]);
         });
-        let panel = &*buffers.panel;
+        let panel = cut::first(buffers.panel, columns);
         let middle = &mut buffers.middle;
         middle.fill(team, isa, [1, columns], |_, out| {
-            out.copy_from_slice(&panel[..columns]);
+            for (out, value) in out.iter_mut().zip(panel) {
+                *out = *value;
+            }
         });
         let hidden = self.config.hidden_size as usize;
         let residual = buffers.residual.get_mut(..hidden).unwrap_or_default();
@@ -124,8 +127,8 @@ impl<'a, T: Team> Decoder<'a, T> {
         project(&self.team, self.isa, router, &inputs, buffers.panel);
         self.traffic.weights += router.bytes().len() as u64 + size_of_val(bias) as u64;
         let experts = moe.num_experts as usize;
-        let (logits, scratch) = buffers.router.split_at_mut(experts);
-        let choices = buffers.choices.chunks_mut(moe.top_k as usize);
+        let (logits, scratch) = cut::split_mut(buffers.router, experts);
+        let choices = buffers.choices.chunks_mut((moe.top_k as usize).max(1));
         for (token, chosen) in choices.take(tokens).enumerate() {
             read_panel(buffers.panel, tokens, token, logits);
             router::route(&moe, logits, bias, scratch, chosen);
@@ -140,7 +143,12 @@ impl<'a, T: Team> Decoder<'a, T> {
         let top_k = self.config.moe.map_or(1, |moe| moe.top_k) as usize;
         let buffers = &mut self.buffers;
         let mut count = 0;
-        for (token, chosen) in buffers.choices.chunks(top_k).take(tokens).enumerate() {
+        for (token, chosen) in buffers
+            .choices
+            .chunks(top_k.max(1))
+            .take(tokens)
+            .enumerate()
+        {
             let choice: Option<&Choice> = chosen.iter().find(|choice| choice.expert == expert);
             if let Some(choice) = choice {
                 let weights = &mut buffers.picked_weights;

@@ -3,6 +3,8 @@
 //! Work is split by outputs (rows, heads, tokens), never inside a sum, so the
 //! bits do not depend on the team.
 
+use crate::cut;
+
 /// Data that can be cut between any two of its units.
 pub trait Divide: Sized + Send {
     /// How many units there are.
@@ -29,8 +31,7 @@ impl<'a, T> Units<'a, T> {
 
     /// The first `len` elements of `data`, or all, in units of `unit`.
     pub fn of_first(data: &'a mut [T], len: usize, unit: usize) -> Self {
-        let len = len.min(data.len());
-        Self::new(&mut data[..len], unit)
+        Self::new(cut::first_mut(data, len), unit)
     }
 }
 
@@ -40,8 +41,7 @@ impl<T: Send> Divide for Units<'_, T> {
     }
 
     fn divide(self, at: usize) -> (Self, Self) {
-        let middle = at.saturating_mul(self.unit).min(self.data.len());
-        let (left, right) = self.data.split_at_mut(middle);
+        let (left, right) = cut::split_mut(self.data, at.saturating_mul(self.unit));
         (Self::new(left, self.unit), Self::new(right, self.unit))
     }
 }

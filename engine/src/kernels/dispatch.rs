@@ -4,10 +4,14 @@
 /// ordinary Rust over fixed-size lanes; each copy lets the compiler use wider
 /// registers, and since Rust never contracts or re-associates floating point,
 /// all copies give the same bits.
+///
+/// On microcontrollers there is nothing to choose, and a program has each
+/// function once rather than in each of its callers.
 macro_rules! for_each_isa {
     ($(#[$doc:meta])* pub fn $name:ident($($arg:ident: $type:ty),* $(,)?) $(-> $ret:ty)? $body:block) => {
         $(#[$doc])*
-        #[inline]
+        #[cfg_attr(not(dsp), inline)]
+        #[cfg_attr(dsp, inline(never))]
         pub fn $name(isa: $crate::kernels::Isa, $($arg: $type),*) $(-> $ret)? {
             #[inline(always)]
             fn body($($arg: $type),*) $(-> $ret)? $body

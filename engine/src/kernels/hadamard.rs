@@ -35,14 +35,7 @@ fn rotate_block(x: &mut [f32]) {
     let factor = 1.0 / libm::sqrtf(x.len() as f32);
     let mut half = x.len() / 2;
     while half >= LANES || (half > 0 && x.len() < LANES) {
-        for pair in x.chunks_exact_mut(2 * half) {
-            let Some((low, high)) = pair.split_at_mut_checked(half) else {
-                continue;
-            };
-            for (low, high) in low.iter_mut().zip(high) {
-                (*low, *high) = (*low + *high, *low - *high);
-            }
-        }
+        add_and_subtract(x, half);
         half /= 2;
     }
     for lanes in x.as_chunks_mut::<LANES>().0 {
@@ -53,13 +46,28 @@ fn rotate_block(x: &mut [f32]) {
     }
 }
 
-/// Sums and differences of elements `HALF` apart.
+/// Sums and differences of elements `half` apart.
+#[inline(always)]
+fn add_and_subtract(x: &mut [f32], half: usize) {
+    let mut rest = x;
+    while let Some((low, tail)) = rest.split_at_mut_checked(half)
+        && let Some((high, tail)) = tail.split_at_mut_checked(half)
+        && half > 0
+    {
+        for (low, high) in low.iter_mut().zip(high) {
+            (*low, *high) = (*low + *high, *low - *high);
+        }
+        rest = tail;
+    }
+}
+
+/// As [`add_and_subtract`], of elements `HALF` apart.
 #[inline(always)]
 fn butterfly<const HALF: usize>(x: [f32; LANES]) -> [f32; LANES] {
     core::array::from_fn(
         #[inline(always)]
         |i| {
-            let other = x[i ^ HALF];
+            let other = x[(i ^ HALF) % LANES];
             if i & HALF == 0 {
                 x[i] + other
             } else {

@@ -5,7 +5,8 @@
 //! backtracking engine: first alternative that matches, greedy repetition.
 //! No pattern looks behind, so the text from a position on decides alone.
 
-use unicode_properties::{GeneralCategory, GeneralCategoryGroup, UnicodeGeneralCategory};
+use icu_properties::CodePointMapData;
+use icu_properties::props::{GeneralCategory, GeneralCategoryGroup};
 
 use super::section::Column;
 
@@ -400,7 +401,7 @@ fn is_letter(c: char) -> bool {
     if c.is_ascii() {
         c.is_ascii_alphabetic()
     } else {
-        c.general_category_group() == GeneralCategoryGroup::Letter
+        GeneralCategoryGroup::Letter.contains(category(c))
     }
 }
 
@@ -408,20 +409,20 @@ fn is_number(c: char) -> bool {
     if c.is_ascii() {
         c.is_ascii_digit()
     } else {
-        c.general_category_group() == GeneralCategoryGroup::Number
+        GeneralCategoryGroup::Number.contains(category(c))
     }
 }
 
 fn is_mark(c: char) -> bool {
-    !c.is_ascii() && c.general_category_group() == GeneralCategoryGroup::Mark
+    !c.is_ascii() && GeneralCategoryGroup::Mark.contains(category(c))
 }
 
 fn is_punctuation(c: char) -> bool {
-    c.general_category_group() == GeneralCategoryGroup::Punctuation
+    GeneralCategoryGroup::Punctuation.contains(category(c))
 }
 
 fn is_symbol(c: char) -> bool {
-    c.general_category_group() == GeneralCategoryGroup::Symbol
+    GeneralCategoryGroup::Symbol.contains(category(c))
 }
 
 /// `[^\s\p{L}\p{N}]`
@@ -431,7 +432,7 @@ fn is_other(c: char) -> bool {
 
 /// `[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]`
 fn is_high(c: char) -> bool {
-    (is_letter(c) && c.general_category() != GeneralCategory::LowercaseLetter) || is_mark(c)
+    (is_letter(c) && category(c) != GeneralCategory::LowercaseLetter) || is_mark(c)
 }
 
 /// `[\p{Ll}\p{Lm}\p{Lo}\p{M}]`
@@ -440,5 +441,9 @@ fn is_low(c: char) -> bool {
         GeneralCategory::UppercaseLetter,
         GeneralCategory::TitlecaseLetter,
     ];
-    (is_letter(c) && !cased.contains(&c.general_category())) || is_mark(c)
+    (is_letter(c) && !cased.contains(&category(c))) || is_mark(c)
+}
+
+fn category(c: char) -> GeneralCategory {
+    CodePointMapData::<GeneralCategory>::new().get(c)
 }

@@ -28,6 +28,7 @@ use super::Isa;
 #[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
 use super::isa::Kind;
 use super::math::exp;
+use crate::cut;
 use crate::kv::Segment;
 use mix::mix;
 use rows::{Rows, STEP};
@@ -128,7 +129,7 @@ pub fn attend<'q>(
 ) {
     let width = task.value.len.max(1);
     let tile = tile_width(isa, out.len() / width);
-    for (i, out) in out.chunks_mut(tile * width).enumerate() {
+    for (i, out) in out.chunks_mut((tile * width).max(1)).enumerate() {
         let query = |lane| query(i * tile + lane);
         out.fill(0.0);
         if HAS_WIDE && tile > NARROW {
@@ -153,7 +154,9 @@ pub fn attend_chunk<'q>(
     let tile = tile_width(isa, totals.len());
     out.fill(0.0);
     totals.fill(Total::NONE);
-    let tiles = out.chunks_mut(tile * width).zip(totals.chunks_mut(tile));
+    let tiles = out
+        .chunks_mut((tile * width).max(1))
+        .zip(totals.chunks_mut(tile));
     for (i, (out, totals)) in tiles.enumerate() {
         let query = |lane| query(i * tile + lane);
         if HAS_WIDE && tile > NARROW {
@@ -214,7 +217,7 @@ fn attend_tile<'q, const W: usize>(
     let count = (out.len() / width).min(W);
     let tile = Tile::<W>::new(query, count);
     let mut totals = [Total::NONE; W];
-    let totals = &mut totals[..count];
+    let totals = cut::first_mut(&mut totals, count);
     for chunk in tile.first / CHUNK..=tile.last / CHUNK {
         tile.fold_chunk(isa, task, chunk, out, totals);
     }
@@ -280,7 +283,7 @@ where
             ),
         };
         let mut weights = [[0.0; W]; CHUNK];
-        let weights = &mut weights[..rows.count.next_multiple_of(STEP)];
+        let weights = cut::first_mut(&mut weights, rows.count.next_multiple_of(STEP));
         for (part, key) in task.keys.iter().enumerate() {
             score(isa, &rows, key, &self.queries, part, weights);
         }
@@ -298,7 +301,7 @@ where
             &rows,
             &task.value,
             weights,
-            &factors[..self.count],
+            cut::first(&factors, self.count),
             out,
         );
     }

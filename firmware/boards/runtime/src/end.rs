@@ -7,6 +7,8 @@ use core::sync::atomic::{AtomicBool, Ordering};
 use cortex_m_rt::{ExceptionFrame, exception};
 use defmt::Display2Format;
 
+use crate::stack::{self, _stack_end, _stack_start};
+
 /// Ends the program.
 pub(crate) fn end() -> ! {
     defmt::flush();
@@ -27,11 +29,47 @@ fn panic(info: &PanicInfo<'_>) -> ! {
     end()
 }
 
-/// A memory access or an instruction that the core refuses.
-#[exception]
-unsafe fn HardFault(frame: &ExceptionFrame) -> ! {
+/// Where the core goes when it refuses a memory access or an instruction. If the
+/// stack has overflowed, or is about to, there is no room below for the report:
+/// then it takes the stack from its beginning.
+#[unsafe(naked)]
+#[unsafe(no_mangle)]
+unsafe extern "C" fn HardFault() -> ! {
+    core::arch::naked_asm!(
+        "mov r0, sp",
+        "movw r1, #:lower16:{end} + {report_bytes}",
+        "movt r1, #:upper16:{end} + {report_bytes}",
+        "cmp r0, r1",
+        "bhs 2f",
+        "movw r1, #:lower16:{start}",
+        "movt r1, #:upper16:{start}",
+        "mov sp, r1",
+        "2:",
+        "b {report}",
+        end = sym _stack_end,
+        start = sym _stack_start,
+        report_bytes = const REPORT_BYTES,
+        report = sym report_fault,
+    )
+}
+
+/// Stack that a report may take.
+const REPORT_BYTES: usize = 2048;
+
+/// Reports the fault whose frame the core has put on the stack, or meant to.
+unsafe extern "C" fn report_fault(frame: *const ExceptionFrame) -> ! {
     // SAFETY: reading these registers changes nothing.
     let scb = unsafe { &*cortex_m::peripheral::SCB::PTR };
+    if frame.addr() < (&raw const _stack_end).addr() {
+        defmt::error!(
+            "the stack has overflowed its {=u32} bytes; CFSR {=u32:#010x}",
+            stack::measure().bytes,
+            scb.cfsr.read()
+        );
+        end()
+    }
+    // SAFETY: it is inside the stack, where the core has written it.
+    let frame = unsafe { &*frame };
     defmt::error!(
         "hard fault at {=u32:#010x}, called from {=u32:#010x}; CFSR {=u32:#010x}, BFAR {=u32:#010x}",
         frame.pc(),

@@ -9,9 +9,9 @@ use cortex_m_rt::STACK_PAINT_VALUE;
 
 unsafe extern "C" {
     /// Highest address of the stack, where it begins.
-    static _stack_start: u32;
+    pub(crate) static _stack_start: u32;
     /// Lowest address of the stack, where it must not get to.
-    static _stack_end: u32;
+    pub(crate) static _stack_end: u32;
 }
 
 /// The stack's size, and the most that has been used of it.

@@ -1,0 +1,31 @@
+//! Fails as its argument says. The handlers are those of every board's program.
+
+#![no_std]
+#![no_main]
+
+use core::hint::black_box;
+
+use board_runtime as _;
+use semihosting::experimental::env;
+
+#[cortex_m_rt::entry]
+fn main() -> ! {
+    let arguments = env::args::<64>();
+    let fault = arguments.as_ref().ok().and_then(|mut names| names.nth(1));
+    match fault {
+        Some(Ok("panic")) => panic!("as it was told to"),
+        Some(Ok("undefined")) => cortex_m::asm::udf(),
+        Some(Ok("overflow")) => panic!("the stack has room for {} calls", calls(u32::MAX)),
+        _ => panic!("no such fault"),
+    }
+}
+
+/// Calls itself `depth` times.
+#[inline(never)]
+fn calls(depth: u32) -> u32 {
+    let memory = black_box([depth; 64]);
+    match memory[0] {
+        0 => 0,
+        depth => calls(depth - 1) + 1 + black_box(memory)[1] / u32::MAX,
+    }
+}

@@ -1,0 +1,46 @@
+//! Panics and faults of microcontrollers, in QEMU: the reason is in the log.
+
+use std::process::{Command, Stdio};
+
+use briquette_tests::{printed, script};
+
+/// Boards in QEMU, and Rust's names of their cores.
+const M7: [&str; 2] = ["mps2-an500", "thumbv7em-none-eabihf"];
+const M55: [&str; 2] = ["mps3-an547", "thumbv8m.main-none-eabihf"];
+
+/// What a program that fails in the way `fault` logs on a board.
+fn log([board, core]: [&str; 2], fault: &str) -> String {
+    let program = printed(script("firmware/build").args(["faults", "/dev/null", core]));
+    let program = program.trim();
+    let arguments = format!("enable=on,target=native,arg=faults,arg={fault}");
+    let mut qemu = Command::new("qemu-system-arm")
+        .args(["-machine", board, "-display", "none", "-monitor", "none"])
+        .args(["-serial", "none", "-semihosting-config", &arguments])
+        .args(["-kernel", program])
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .spawn()
+        .expect("install QEMU with: sudo apt-get install qemu-system-arm");
+    let frames = qemu.stdout.take().unwrap();
+    let log = printed(script("firmware/log").arg(program).stdin(frames));
+    assert_eq!(qemu.wait().unwrap().code(), Some(1));
+    log
+}
+
+#[test]
+fn the_log_says_why_a_program_has_ended() {
+    for board in [M7, M55] {
+        let panic = log(board, "panic");
+        assert!(panic.contains("faults/src/main.rs:"), "{panic}");
+        assert!(panic.contains("as it was told to"), "{panic}");
+
+        // UNDEFINSTR, bit 16 of the fault status.
+        let undefined = log(board, "undefined");
+        assert!(undefined.starts_with("error hard fault at 0x"), "{undefined}");
+        assert!(undefined.contains("CFSR 0x00010000"), "{undefined}");
+    }
+    // On `mps2-an500` QEMU ignores accesses where no memory is.
+    let overflow = log(M55, "overflow");
+    let expected = "error the stack has overflowed its 65536 bytes";
+    assert!(overflow.starts_with(expected), "{overflow}");
+}
