@@ -74,12 +74,18 @@ pub fn softmax(values: &mut [f32]) {
     }
 }
 
+/// 2^112: the difference of the exponents' biases of `f32` and `f16`.
+pub(super) const F16_REBIAS: f32 = f32::from_bits((127 + 112) << 23);
+
+/// Where an `f16` without its sign stands in an `f32`, before it is multiplied
+/// by [`F16_REBIAS`].
+#[cfg(target_arch = "x86_64")]
+pub(super) const F16_MAGNITUDE: i32 = 0x7fff << 13;
+
 /// A finite `f16` widened exactly, without branches.
 #[inline(always)]
 pub fn widen_f16(bits: u16) -> f32 {
-    /// 2^112: the difference of the exponents' biases.
-    const REBIAS: f32 = f32::from_bits((127 + 112) << 23);
-    let magnitude = f32::from_bits(u32::from(bits & 0x7fff) << 13) * REBIAS;
+    let magnitude = f32::from_bits(u32::from(bits & 0x7fff) << 13) * F16_REBIAS;
     f32::from_bits(magnitude.to_bits() | u32::from(bits & 0x8000) << 16)
 }
 

@@ -129,8 +129,18 @@ impl Segment {
     }
 
     /// The byte after the segment.
-    pub(crate) const fn end(&self) -> usize {
+    const fn end(&self) -> usize {
         self.offset + self.bytes()
+    }
+
+    /// Bytes of a group's codes, or numbers.
+    pub(crate) const fn group_bytes(&self) -> usize {
+        match self.format {
+            SegmentFormat::F32 => GROUP * 4,
+            SegmentFormat::F16 => GROUP * 2,
+            SegmentFormat::Q8 => GROUP,
+            SegmentFormat::Q4 => GROUP / 2,
+        }
     }
 }
 

@@ -1,18 +1,104 @@
 //! AVX2: codes widened to 16 bits, whose products in pairs fit 32 bits exactly.
 
 use core::arch::x86_64::{
-    __m128i, __m256i, _mm_add_epi32, _mm_add_ps, _mm_cvtepi32_ps, _mm_loadu_ps, _mm_loadu_si128,
-    _mm_mul_ps, _mm_mullo_epi32, _mm_set1_epi32, _mm_set1_ps, _mm_storeu_ps, _mm256_add_epi32,
-    _mm256_add_ps, _mm256_castsi256_si128, _mm256_cvtepi8_epi16, _mm256_cvtepi32_ps,
-    _mm256_cvtepu8_epi16, _mm256_hadd_epi32, _mm256_loadu_ps, _mm256_loadu_si256,
-    _mm256_madd_epi16, _mm256_mul_ps, _mm256_mullo_epi32, _mm256_permute4x64_epi64,
-    _mm256_set1_epi32, _mm256_set1_epi64x, _mm256_set1_ps, _mm256_setzero_si256, _mm256_storeu_ps,
-    _mm256_storeu_si256,
+    __m128i, __m256, __m256i, _mm_add_epi32, _mm_add_ps, _mm_cvtepi32_ps, _mm_loadu_ps,
+    _mm_loadu_si128, _mm_mul_ps, _mm_mullo_epi32, _mm_set1_epi32, _mm_set1_ps, _mm_storeu_ps,
+    _mm256_add_epi32, _mm256_add_ps, _mm256_and_si256, _mm256_castps_si256, _mm256_castsi256_ps,
+    _mm256_castsi256_si128, _mm256_cvtepi8_epi16, _mm256_cvtepi32_ps, _mm256_cvtepu8_epi16,
+    _mm256_hadd_epi32, _mm256_loadu_ps, _mm256_loadu_si256, _mm256_madd_epi16, _mm256_mul_ps,
+    _mm256_mullo_epi32, _mm256_or_si256, _mm256_permute2x128_si256, _mm256_permute4x64_epi64,
+    _mm256_set1_epi32, _mm256_set1_epi64x, _mm256_set1_ps, _mm256_setzero_ps, _mm256_setzero_si256,
+    _mm256_slli_epi32, _mm256_srli_epi32, _mm256_storeu_ps, _mm256_storeu_si256,
+    _mm256_unpackhi_epi32, _mm256_unpackhi_epi64, _mm256_unpacklo_epi32, _mm256_unpacklo_epi64,
 };
 
+use super::columns::{Columns, Lines, Scores};
 use super::rows::CodeRows;
 use super::scores::CodeQuery;
+use crate::kernels::math::{F16_MAGNITUDE, F16_REBIAS};
 use crate::quant::GROUP;
+
+/// As [`super::columns::add_halves`]: eight rows in lanes, twice. Lane `4 q + i`
+/// has row `2 i + q`, because that is how [`turn`] leaves the scores.
+#[target_feature(enable = "avx2")]
+pub(super) fn add_halves(query: &Columns, lines: &Lines<'_>, scores: &mut Scores) {
+    let scores: &mut [[[u8; 32]; 4]; 2] = bytemuck::cast_mut(scores);
+    for (scores, lines) in scores.iter_mut().zip(lines.as_chunks::<8>().0) {
+        let mut sums = [_mm256_setzero_ps(); 4];
+        let [a, b, c, d] = &*scores;
+        let turned = turn(load(a), load(b), load(c), load(d));
+        for (sum, turned) in sums.iter_mut().zip(turned) {
+            *sum = _mm256_castsi256_ps(turned);
+        }
+        for (half, query) in query.as_chunks::<16>().0.iter().enumerate() {
+            let mut words = [_mm256_setzero_si256(); 8];
+            transpose(lines, half, &mut words);
+            for (query, word) in query.as_chunks::<2>().0.iter().zip(words) {
+                add_column(&mut sums, &query[0], _mm256_slli_epi32::<16>(word));
+                add_column(&mut sums, &query[1], word);
+            }
+        }
+        let [a, b, c, d] = sums;
+        let cast = _mm256_castps_si256;
+        let turned = turn(cast(a), cast(b), cast(c), cast(d));
+        for (scores, turned) in scores.iter_mut().zip(turned) {
+            // SAFETY: `scores` is 32 writable bytes; the store needs no alignment.
+            unsafe { _mm256_storeu_si256(scores.as_mut_ptr().cast(), turned) };
+        }
+    }
+}
+
+/// `sums[i] += query[i] * column`; a column is in the high halves of the words,
+/// widened as [`crate::kernels::math::widen_f16`] does.
+#[inline]
+#[target_feature(enable = "avx2")]
+fn add_column(sums: &mut [__m256; 4], query: &[f32; 4], column: __m256i) {
+    let magnitude = _mm256_and_si256(
+        _mm256_srli_epi32::<3>(column),
+        _mm256_set1_epi32(F16_MAGNITUDE),
+    );
+    let magnitude = _mm256_mul_ps(_mm256_castsi256_ps(magnitude), _mm256_set1_ps(F16_REBIAS));
+    let sign = _mm256_and_si256(column, _mm256_set1_epi32(i32::MIN));
+    let column = _mm256_or_si256(_mm256_castps_si256(magnitude), sign);
+    let column = _mm256_castsi256_ps(column);
+    for (sum, query) in sums.iter_mut().zip(query) {
+        *sum = _mm256_add_ps(*sum, _mm256_mul_ps(_mm256_set1_ps(*query), column));
+    }
+}
+
+/// `words[i]` gets word `i` of this half of each row.
+#[inline]
+#[target_feature(enable = "avx2")]
+fn transpose(lines: &[&[u8; 64]; 8], half: usize, words: &mut [__m256i; 8]) {
+    let mut turned = [[_mm256_setzero_si256(); 4]; 2];
+    for (q, turned) in turned.iter_mut().enumerate() {
+        let mut rows = [_mm256_setzero_si256(); 4];
+        for (i, row) in rows.iter_mut().enumerate() {
+            *row = load(&lines[2 * i + q].as_chunks().0[half]);
+        }
+        let [a, b, c, d] = rows;
+        *turned = turn(a, b, c, d);
+    }
+    let [first, second] = turned;
+    for i in 0..4 {
+        words[i] = _mm256_permute2x128_si256::<0x20>(first[i], second[i]);
+        words[i + 4] = _mm256_permute2x128_si256::<0x31>(first[i], second[i]);
+    }
+}
+
+/// In each half of four registers, rows of four words become columns.
+#[inline]
+#[target_feature(enable = "avx2")]
+fn turn(a: __m256i, b: __m256i, c: __m256i, d: __m256i) -> [__m256i; 4] {
+    let (low, other) = (_mm256_unpacklo_epi32(a, b), _mm256_unpacklo_epi32(c, d));
+    let (high, last) = (_mm256_unpackhi_epi32(a, b), _mm256_unpackhi_epi32(c, d));
+    [
+        _mm256_unpacklo_epi64(low, other),
+        _mm256_unpackhi_epi64(low, other),
+        _mm256_unpacklo_epi64(high, last),
+        _mm256_unpackhi_epi64(high, last),
+    ]
+}
 
 /// As [`super::scores::add_codes_portable`], for 16 queries.
 #[target_feature(enable = "avx2")]

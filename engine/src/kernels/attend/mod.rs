@@ -11,6 +11,8 @@
 //! chunks may be computed by different threads, and the result depends neither
 //! on the threads, nor on the batch, nor on which queries share the lanes.
 
+#[cfg(target_arch = "x86_64")]
+mod columns;
 mod mix;
 mod rows;
 mod scores;
@@ -277,16 +279,13 @@ where
             row_bytes: task.row_bytes,
             first: start,
             count: end - start,
-            used: (
-                task.keys[0].offset,
-                task.value.end().max(task.keys[1].end()),
-            ),
         };
         let mut weights = [[0.0; W]; CHUNK];
         let weights = cut::first_mut(&mut weights, rows.count.next_multiple_of(STEP));
-        for (part, key) in task.keys.iter().enumerate() {
-            score(isa, &rows, key, &self.queries, part, weights);
-        }
+        let [first, second] = &task.keys;
+        let next = if second.len > 0 { second } else { &task.value };
+        score(isa, &rows, [first, next], &self.queries, 0, weights);
+        score(isa, &rows, [second, &task.value], &self.queries, 1, weights);
         let seen = self.queries.map(|query| {
             let first = query.first.max(start) - start;
             (first, (query.last + 1).max(start) - start)

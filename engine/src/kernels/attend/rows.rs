@@ -1,6 +1,5 @@
 //! A few cached rows, one group of 32 columns at a time, widened for all lanes.
 
-use super::CHUNK;
 use crate::kernels::dispatch::for_each_isa;
 use crate::kernels::math::widen_f16;
 use crate::kv::{Segment, SegmentFormat};
@@ -20,8 +19,6 @@ pub struct Rows<'a> {
     pub first: usize,
     /// How many.
     pub count: usize,
-    /// First byte that is used of each row, and the one after the last.
-    pub used: (usize, usize),
 }
 
 /// Codes of one group of up to [`STEP`] rows: `scale * (code - offset) + min`,
@@ -67,32 +64,81 @@ impl<'a> Rows<'a> {
     }
 }
 
+#[cfg(target_arch = "x86_64")]
+impl<'a> Rows<'a> {
+    /// Group `group` of a `segment` of 16-bit numbers, of each row from `start`
+    /// on; zeros past the ends of segment and rows. Where the segment ends inside
+    /// the group, it is copied to `spare`, which is zeros at first.
+    #[inline(always)]
+    pub(super) fn lines<'s>(
+        &self,
+        segment: &Segment,
+        group: usize,
+        start: usize,
+        spare: &'s mut [[u8; 2 * GROUP]; STEP],
+    ) -> [&'s [u8; 2 * GROUP]; STEP]
+    where
+        'a: 's,
+    {
+        let mut lines = [&[0; 2 * GROUP]; STEP];
+        let rows = self.segments(segment, start).zip(spare);
+        for (line, (row, spare)) in lines.iter_mut().zip(rows) {
+            let row = row.get(2 * GROUP * group..).unwrap_or_default();
+            *line = row.first_chunk().unwrap_or_else(|| {
+                for (to, from) in spare.iter_mut().zip(row) {
+                    *to = *from;
+                }
+                spare
+            });
+        }
+        lines
+    }
+}
+
 impl Rows<'_> {
-    /// Asks memory for a share of the rows of the next chunk, one of `shares`:
-    /// they lie too far apart for a processor to foresee.
-    pub(super) fn ask_ahead(&self, share: usize, shares: usize) {
-        let count = CHUNK.div_ceil(shares.max(1));
-        let first = (self.first / CHUNK + 1) * CHUNK + share * count;
-        let rows = self.bytes.get(first * self.row_bytes..);
+    /// Asks memory for what is read after group `group` of `segment` of the
+    /// rows from `start` on: their next group or, after the last one, the first
+    /// of segment `next`. In the first group nobody has asked yet for the rows
+    /// that come soon. (Rows lie too far apart for a processor to foresee.)
+    #[inline(always)]
+    pub(super) fn ask_ahead(&self, segment: &Segment, group: usize, start: usize, next: &Segment) {
+        if group == 0 {
+            self.ask(segment, 0, start + AHEAD * STEP);
+        }
+        if group + 1 < segment.len.div_ceil(GROUP) {
+            self.ask(segment, group + 1, start);
+        } else {
+            self.ask(next, 0, start);
+        }
+    }
+
+    #[inline(always)]
+    fn ask(&self, segment: &Segment, group: usize, start: usize) {
+        let first = segment.offset + group * segment.group_bytes();
+        let rows = self.bytes.get((self.first + start) * self.row_bytes..);
         let rows = rows.unwrap_or_default().chunks_exact(self.row_bytes.max(1));
-        for row in rows.take(count) {
-            let used = row.get(self.used.0..self.used.1);
-            used.unwrap_or_default().chunks(64).for_each(ask);
+        for row in rows.take(STEP) {
+            if let Some(bytes) = row.get(first..) {
+                ask(bytes);
+            }
         }
     }
 }
 
-/// Brings the line of the first byte nearer, where there is an instruction.
+/// Steps between the asking for a row and its use.
+const AHEAD: usize = 3;
+
+/// Brings the first byte nearer, where there is an instruction.
 #[inline(always)]
-fn ask(line: &[u8]) {
+fn ask(bytes: &[u8]) {
     #[cfg(target_arch = "x86_64")]
     {
-        use core::arch::x86_64::{_MM_HINT_T1, _mm_prefetch};
+        use core::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
         // SAFETY: every x86-64 processor has SSE, and nothing is read.
-        unsafe { _mm_prefetch::<_MM_HINT_T1>(line.as_ptr().cast()) };
+        unsafe { _mm_prefetch::<_MM_HINT_T0>(bytes.as_ptr().cast()) };
     }
     #[cfg(not(target_arch = "x86_64"))]
-    let _ = line;
+    let _ = bytes;
 }
 
 for_each_isa! {

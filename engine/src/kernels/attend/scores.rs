@@ -5,8 +5,10 @@
 //! minimum `score = score + minimum * (query scale * sum of query codes)`.
 //! Against plain numbers, columns are added one by one in ascending order.
 
+#[cfg(target_arch = "x86_64")]
+use super::columns::score_columns;
 use super::rows::{CodeRows, NumberRows, Rows, STEP, code_offset, stage_codes, stage_numbers};
-use super::{CHUNK, NARROW, Query, WIDE};
+use super::{NARROW, Query, WIDE};
 #[cfg(target_arch = "x86_64")]
 use super::{avx2, avx512};
 use crate::kernels::Isa;
@@ -24,28 +26,32 @@ pub(super) struct CodeQuery<const W: usize> {
     pub(super) sums: [i32; W],
 }
 
-/// Adds part number `part` of each query's score with each row.
+/// Adds part number `part` of each query's score with each row. Segment `next`
+/// of the rows is read after `key`.
 pub(super) fn score<const W: usize>(
     isa: Isa,
     rows: &Rows<'_>,
-    key: &Segment,
+    [key, next]: [&Segment; 2],
     queries: &[Query<'_>; W],
     part: usize,
     scores: &mut [[f32; W]],
 ) where
     CodeQuery<W>: Kernel<W>,
 {
-    let groups = key.len.div_ceil(GROUP);
-    let steps = CHUNK / STEP;
-    for group in 0..groups {
+    #[cfg(target_arch = "x86_64")]
+    if let Some(queries) = queries.as_array() {
+        let scores = scores.as_flattened_mut().as_chunks_mut().0;
+        if score_columns(isa, rows, [key, next], queries, part, scores) {
+            return;
+        }
+    }
+    for group in 0..key.len.div_ceil(GROUP) {
         match key.format {
             SegmentFormat::F32 | SegmentFormat::F16 => {
                 let query = number_query(queries, part, group);
                 let mut staged: NumberRows = [[0.0; GROUP]; STEP];
                 for (i, scores) in scores.chunks_mut(STEP).enumerate() {
-                    if part == 0 {
-                        rows.ask_ahead(group * steps + i, groups * steps);
-                    }
+                    rows.ask_ahead(key, group, i * STEP, next);
                     stage_numbers(isa, rows, key, group, i * STEP, &mut staged);
                     add_numbers(isa, &query, &staged, scores);
                 }
@@ -56,9 +62,7 @@ pub(super) fn score<const W: usize>(
                     core::array::from_fn(|lane| query.scales[lane] * query.sums[lane] as f32);
                 let mut staged = CodeRows::EMPTY;
                 for (i, scores) in scores.chunks_mut(STEP).enumerate() {
-                    if part == 0 {
-                        rows.ask_ahead(group * steps + i, groups * steps);
-                    }
+                    rows.ask_ahead(key, group, i * STEP, next);
                     stage_codes(isa, rows, key, group, i * STEP, &mut staged);
                     query.add_codes(isa, &staged, code_offset(key.format), scores);
                     if key.format == SegmentFormat::Q4 {
@@ -93,7 +97,7 @@ impl<const W: usize> CodeQuery<W> {
 }
 
 /// One group of each lane's query: `[columns, lanes]`.
-fn number_query<const W: usize>(
+pub(super) fn number_query<const W: usize>(
     queries: &[Query<'_>; W],
     part: usize,
     group: usize,

@@ -1,0 +1,62 @@
+//! Scores of few queries and keys of 16-bit numbers: rows in lanes.
+//!
+//! With 16 queries in lanes every lane has work. Grouped-query attention has
+//! three or four queries to a key, so there the rows stand in lanes: their
+//! columns are turned into vectors of rows, each of which meets one number of a
+//! query at a time. One score is still summed column by column in ascending
+//! order, so the bits are those of the other way.
+
+use super::rows::{Rows, STEP};
+use super::scores::number_query;
+use super::{NARROW, Query};
+use super::{avx2, avx512};
+use crate::kernels::Isa;
+use crate::kernels::isa::Kind;
+use crate::kv::{Segment, SegmentFormat};
+use crate::quant::GROUP;
+
+/// One group of each row.
+pub(super) type Lines<'a> = [&'a [u8; 2 * GROUP]; STEP];
+
+/// One group of each query: `[columns, queries]`.
+pub(super) type Columns = [[f32; NARROW]; GROUP];
+
+/// `[rows, queries]`.
+pub(super) type Scores = [[f32; NARROW]; STEP];
+
+/// As [`super::scores::score`]; returns `false`, having done nothing, where
+/// there is no such kernel.
+pub(super) fn score_columns(
+    isa: Isa,
+    rows: &Rows<'_>,
+    [key, next]: [&Segment; 2],
+    queries: &[Query<'_>; NARROW],
+    part: usize,
+    scores: &mut [[f32; NARROW]],
+) -> bool {
+    if key.format != SegmentFormat::F16 || isa.0 == Kind::Portable {
+        return false;
+    }
+    let mut spare = [[0; 2 * GROUP]; STEP];
+    for group in 0..key.len.div_ceil(GROUP) {
+        let query = number_query(queries, part, group);
+        for (i, scores) in scores.as_chunks_mut().0.iter_mut().enumerate() {
+            rows.ask_ahead(key, group, i * STEP, next);
+            let lines = rows.lines(key, group, i * STEP, &mut spare);
+            add_halves(isa, &query, &lines, scores);
+        }
+    }
+    true
+}
+
+/// `scores[row][i] += query[column][i] * lines[row][column]`, column by column.
+fn add_halves(isa: Isa, query: &Columns, lines: &Lines<'_>, scores: &mut Scores) {
+    match isa.0 {
+        // SAFETY: an `Isa` of this kind exists only if detection found the
+        // features that the function is compiled for.
+        Kind::Avx2 | Kind::AvxVnni => unsafe { avx2::add_halves(query, lines, scores) },
+        // SAFETY: as above.
+        Kind::Avx512Vnni => unsafe { avx512::add_halves(query, lines, scores) },
+        Kind::Portable => {}
+    }
+}
