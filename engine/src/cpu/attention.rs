@@ -35,54 +35,33 @@ impl<T: Team> Decoder<'_, T> {
 
         // middle = q_nope of each head; input = W_UK^T q_nope of each head.
         let head_dim = nope + mla.qk_rope_head_dim as usize;
-        split_heads(
-            self.buffers.query,
-            head_dim,
-            nope,
-            heads,
-            step.tokens,
-            &mut self.buffers.middle,
-        );
-        self.buffers.middle.quantize(self.isa);
+        let (team, isa, tokens) = (&self.team, self.isa, step.tokens);
+        let buffers = &mut self.buffers;
+        let query = &*buffers.query;
+        let columns = heads * nope.next_multiple_of(GROUP);
+        let middle = &mut buffers.middle;
+        middle.fill(team, isa, [tokens, columns], |token, out| {
+            let query = cut::part(query, token * heads * head_dim, heads * head_dim);
+            split_heads(query, head_dim, nope, out);
+        });
         self.project_heads(step.tokens, heads, nope, latent, |head| {
             tensors.key_up.matrix(head)
         });
-        let stride = latent.next_multiple_of(GROUP);
-        let buffers = &mut self.buffers;
-        unpack_heads(
-            buffers.panel,
-            heads,
-            latent,
-            stride,
-            step.tokens,
-            &mut buffers.input,
-        );
-        buffers.input.quantize(self.isa);
+        self.read_heads(tokens, heads, latent, latent.next_multiple_of(GROUP));
 
         self.attend_heads(layer, step);
+        let (team, isa) = (&self.team, self.isa);
         let buffers = &mut self.buffers;
-        join_heads(
-            buffers.panel,
-            [1, heads],
-            latent,
-            stride,
-            step.tokens,
-            &mut buffers.middle,
-        );
-        buffers.middle.quantize(self.isa);
+        let panel = &*buffers.panel;
+        let stride = latent.next_multiple_of(GROUP);
+        let middle = &mut buffers.middle;
+        middle.fill(team, isa, [tokens, heads * stride], |token, out| {
+            join_heads(panel, [1, heads], [latent, stride], [token, tokens], out);
+        });
         self.project_heads(step.tokens, heads, latent, value, |head| {
             tensors.value_up.matrix(head)
         });
-        let buffers = &mut self.buffers;
-        unpack_heads(
-            buffers.panel,
-            heads,
-            value,
-            value,
-            step.tokens,
-            &mut buffers.input,
-        );
-        buffers.input.quantize(self.isa);
+        self.read_heads(tokens, heads, value, value);
         let used = [&tensors.key_up, &tensors.value_up];
         for tensor in used {
             let matrix = tensor.matrix(0).map_or(0, |matrix| matrix.bytes().len());
@@ -110,49 +89,43 @@ impl<T: Team> Decoder<'_, T> {
             step.tokens,
             Target::Query,
         );
+        let (team, isa, tokens) = (&self.team, self.isa, step.tokens);
         let buffers = &mut self.buffers;
         let half = head_dim / 2;
-        for (token, query) in rows_mut(buffers.query, heads * head_dim, step.tokens) {
-            let cos = cut::part(buffers.cos, token * half, half);
-            let sin = cut::part(buffers.sin, token * half, half);
+        let (cos, sin, eps) = (&*buffers.cos, &*buffers.sin, self.config.rms_norm_eps);
+        let columns = heads * head_dim;
+        for_each_row(team, buffers.query, columns, tokens, |token, query| {
+            let cos = cut::part(cos, token * half, half);
+            let sin = cut::part(sin, token * half, half);
             for head in query.chunks_mut(head_dim.max(1)) {
                 if !tensors.query_norm.is_empty() {
-                    let eps = self.config.rms_norm_eps;
-                    norm::rms_norm_in_place(self.isa, head, tensors.query_norm, eps);
+                    norm::rms_norm_in_place(isa, head, tensors.query_norm, eps);
                 }
-                rope::rotate(self.isa, head, cos, sin);
+                rope::rotate(isa, head, cos, sin);
             }
-        }
-        split_heads(
-            buffers.query,
-            head_dim,
-            head_dim,
-            heads,
-            step.tokens,
-            &mut buffers.middle,
-        );
-        buffers.middle.quantize(self.isa);
+        });
+        let query = &*buffers.query;
+        let stride = head_dim.next_multiple_of(GROUP);
+        let middle = &mut buffers.middle;
+        middle.fill(team, isa, [tokens, heads * stride], |token, out| {
+            let query = cut::part(query, token * columns, columns);
+            split_heads(query, head_dim, head_dim, out);
+        });
         self.attend_heads(layer, step);
+        let (team, isa) = (&self.team, self.isa);
         let buffers = &mut self.buffers;
         let groups = gqa.num_key_value_heads as usize;
-        join_heads(
-            buffers.panel,
-            [groups, heads / groups.max(1)],
-            head_dim,
-            head_dim,
-            step.tokens,
-            &mut buffers.input,
-        );
-        if buffers.cache.layout().key_value(0).1.format.is_rotated() {
-            rotate_heads(
-                self.isa,
-                head_dim,
-                head_dim,
-                step.tokens,
-                &mut buffers.input,
-            );
-        }
-        buffers.input.quantize(self.isa);
+        let of_group = heads / groups.max(1);
+        let rotated = buffers.cache.layout().key_value(0).1.format.is_rotated();
+        let panel = &*buffers.panel;
+        let input = &mut buffers.input;
+        input.fill(team, isa, [tokens, columns], |token, out| {
+            let place = [token, tokens];
+            join_heads(panel, [groups, of_group], [head_dim, head_dim], place, out);
+            if rotated {
+                rotate_heads(isa, head_dim, out);
+            }
+        });
         self.traffic.weights += size_of_val(tensors.query_norm) as u64;
         Ok(())
     }
@@ -212,15 +185,19 @@ impl<T: Team> Decoder<'_, T> {
         let head_dim = self.config.head_dim() as usize;
         let heads = self.config.num_attention_heads as usize;
         let half = mla.qk_rope_head_dim as usize / 2;
+        let nope = mla.qk_nope_head_dim as usize;
+        let (team, isa) = (&self.team, self.isa);
         let buffers = &mut self.buffers;
-        for (token, query) in rows_mut(buffers.query, heads * head_dim, step.tokens) {
-            let cos = cut::part(buffers.cos, token * half, half);
-            let sin = cut::part(buffers.sin, token * half, half);
+        let (cos, sin) = (&*buffers.cos, &*buffers.sin);
+        let columns = heads * head_dim;
+        for_each_row(team, buffers.query, columns, step.tokens, |token, query| {
+            let cos = cut::part(cos, token * half, half);
+            let sin = cut::part(sin, token * half, half);
             for head in query.chunks_mut(head_dim.max(1)) {
-                let (_, rotated) = cut::split_mut(head, mla.qk_nope_head_dim as usize);
-                rope::rotate(self.isa, rotated, cos, sin);
+                let (_, rotated) = cut::split_mut(head, nope);
+                rope::rotate(isa, rotated, cos, sin);
             }
-        }
+        });
     }
 
     /// `query = up * rms_norm(down * input + bias)`.
@@ -317,10 +294,23 @@ impl<T: Team> Decoder<'_, T> {
             Target::Key => (&mut *buffers.key_value, 2 * rows, 0),
             Target::Value => (&mut *buffers.key_value, 2 * rows, rows),
         };
-        for (token, row) in rows_mut(out, stride, tokens) {
+        let panel = &*panel;
+        for_each_row(&self.team, out, stride, tokens, |token, row| {
             read_panel(panel, tokens, token, cut::part_mut(row, start, rows));
-        }
+        });
         self.traffic.weights += (matrix.bytes().len() + size_of_val(bias)) as u64;
+    }
+
+    /// `input` = the heads' results that [`Self::project_heads`] left, `rows`
+    /// numbers each, one head every `stride` columns.
+    fn read_heads(&mut self, tokens: usize, heads: usize, rows: usize, stride: usize) {
+        let (team, isa) = (&self.team, self.isa);
+        let buffers = &mut self.buffers;
+        let panel = &*buffers.panel;
+        let input = &mut buffers.input;
+        input.fill(team, isa, [tokens, heads * stride], |token, out| {
+            unpack_heads(panel, rows, stride, [token, tokens], out);
+        });
     }
 
     /// One small product a head: `panel[head] = matrix(head) * middle[head]`.
@@ -358,6 +348,22 @@ enum Target {
     Key,
     /// Second half of each row of `key_value`.
     Value,
+}
+
+/// `work(index, row)` for the first `count` rows of `stride` numbers.
+fn for_each_row(
+    team: &impl Team,
+    values: &mut [f32],
+    stride: usize,
+    count: usize,
+    work: impl Fn(usize, &mut [f32]) + Sync,
+) {
+    let values = cut::first_mut(values, count * stride);
+    team.for_each_range(values, stride, |first, range| {
+        for (i, row) in range.chunks_mut(stride.max(1)).enumerate() {
+            work(first + i, row);
+        }
+    });
 }
 
 /// The first `len` rows of `stride` numbers, with their indices.

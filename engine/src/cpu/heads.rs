@@ -1,6 +1,7 @@
 //! Moving heads between layouts: queries and results stand head by head, each
 //! padded to whole groups of 32 so that it can be quantised on its own.
 
+use crate::cut;
 use crate::kernels::Isa;
 use crate::kernels::attend::QueryPart;
 use crate::kernels::hadamard;
@@ -27,94 +28,57 @@ pub(super) fn query_part<'a>(
     }
 }
 
-/// Copies the first `used` of each head's `head_dim` numbers to `out`, each
+/// Copies the first `used` of each head's `head_dim` numbers of one token, each
 /// head padded to whole groups.
-pub(super) fn split_heads(
-    query: &[f32],
-    head_dim: usize,
-    used: usize,
-    heads: usize,
-    tokens: usize,
-    out: &mut Activation<'_>,
-) {
-    let stride = used.next_multiple_of(GROUP);
-    out.reshape(tokens, heads * stride);
-    let rows = query.chunks((heads * head_dim).max(1)).take(tokens);
-    for (token, row) in rows.enumerate() {
-        let padded = out.row_mut(token).chunks_mut(stride.max(1));
-        for (head, padded) in row.chunks(head_dim.max(1)).zip(padded) {
-            put_padded(padded, head.iter().take(used));
-        }
+pub(super) fn split_heads(query: &[f32], head_dim: usize, used: usize, out: &mut [f32]) {
+    let padded = out.chunks_mut(used.next_multiple_of(GROUP).max(1));
+    for (head, padded) in query.chunks(head_dim.max(1)).zip(padded) {
+        put_padded(padded, head.iter().take(used));
     }
 }
 
-/// Copies heads' panels `[head, rows / 16, tokens, 16]` to `out`, each head
-/// taking `stride` columns.
+/// Copies one token of the heads' panels `[head, rows / 16, tokens, 16]`, each
+/// head taking `stride` columns.
 pub(super) fn unpack_heads(
     panel: &[f32],
-    heads: usize,
     rows: usize,
     stride: usize,
-    tokens: usize,
-    out: &mut Activation<'_>,
+    [token, tokens]: [usize; 2],
+    out: &mut [f32],
 ) {
-    out.reshape(tokens, heads * stride);
     let unit = rows.next_multiple_of(LANES) * tokens;
-    for token in 0..tokens {
-        let row = out.row_mut(token);
-        row.fill(0.0);
-        let panels = panel.chunks(unit.max(1)).take(heads);
-        for (panel, head) in panels.zip(row.chunks_mut(stride.max(1))) {
-            read_panel(
-                panel,
-                tokens,
-                token,
-                head.get_mut(..rows).unwrap_or_default(),
-            );
-        }
+    let panels = panel.chunks(unit.max(1));
+    for (panel, head) in panels.zip(out.chunks_mut(stride.max(1))) {
+        let (head, padding) = cut::split_mut(head, rows);
+        read_panel(panel, tokens, token, head);
+        padding.fill(0.0);
     }
 }
 
-/// Copies heads' results `[groups, token, heads of a group, width]` to `out`,
-/// each head taking `stride` columns.
+/// Copies one token of the heads' results `[groups, token, heads of a group,
+/// width]`, each head taking `stride` columns.
 pub(super) fn join_heads(
     results: &[f32],
     [groups, heads]: [usize; 2],
-    width: usize,
-    stride: usize,
-    tokens: usize,
-    out: &mut Activation<'_>,
+    [width, stride]: [usize; 2],
+    [token, tokens]: [usize; 2],
+    out: &mut [f32],
 ) {
-    out.reshape(tokens, groups * heads * stride);
-    for token in 0..tokens {
-        let row = out.row_mut(token);
-        row.fill(0.0);
-        let row = row.chunks_mut((heads * stride).max(1)).take(groups);
-        for (group, row) in row.enumerate() {
-            let mut results = results.chunks((heads * width).max(1));
-            let results = results.nth(group * tokens + token);
-            let results = results.unwrap_or_default().chunks(width.max(1));
-            for (head, out) in results.zip(row.chunks_mut(stride.max(1))) {
-                put_padded(out, head.iter());
-            }
+    let rows = out.chunks_mut((heads * stride).max(1)).take(groups);
+    for (group, row) in rows.enumerate() {
+        let mut results = results.chunks((heads * width).max(1));
+        let results = results.nth(group * tokens + token);
+        let results = results.unwrap_or_default().chunks(width.max(1));
+        for (head, out) in results.zip(row.chunks_mut(stride.max(1))) {
+            put_padded(out, head.iter());
         }
     }
 }
 
-/// Rotates the first `width` numbers of each `stride`: see [`hadamard`].
-pub(super) fn rotate_heads(
-    isa: Isa,
-    width: usize,
-    stride: usize,
-    tokens: usize,
-    heads: &mut Activation<'_>,
-) {
-    for token in 0..tokens {
-        for head in heads.row_mut(token).chunks_mut(stride.max(1)) {
-            if let Some(head) = head.get_mut(..width) {
-                hadamard::rotate(isa, head);
-            }
-        }
+/// Rotates each `head_dim` numbers of one token: see [`hadamard`].
+pub(super) fn rotate_heads(isa: Isa, head_dim: usize, heads: &mut [f32]) {
+    for head in heads.chunks_mut(head_dim.max(1)) {
+        hadamard::rotate(isa, head);
     }
 }
 
