@@ -125,16 +125,15 @@ impl BriqFile {
 fn read_into_huge_pages(mut file: File) -> io::Result<Mmap> {
     let len = usize::try_from(file.metadata()?.len()).map_err(io::Error::other)?;
     let mut map = MmapMut::map_anon(len)?;
-    // A system without huge pages refuses; then small ones have to do.
-    #[cfg(target_os = "linux")]
-    let _ = map.advise(memmap2::Advice::HugePage);
+    ask_for_huge_pages(&map);
     file.read_exact(&mut map)?;
     map.make_read_only()
 }
 
-/// The one piece of memory that a session works in.
+/// The one piece of memory that a session works in, in huge pages where the
+/// system gives any: attention walks through all of a long cache.
 #[derive(Debug)]
-pub struct Arena(Vec<ArenaLine>);
+pub struct Arena(MmapMut);
 
 impl Arena {
     /// Exactly as many bytes as `plan` asks for.
@@ -151,21 +150,32 @@ impl Arena {
     /// If the system does not have them.
     pub fn with_bytes(bytes: u64) -> Result<Self, LoadError> {
         let fail = || LoadError::Memory { bytes };
-        let lines = bytes.div_ceil(size_of::<ArenaLine>() as u64);
-        let lines = usize::try_from(lines).map_err(|_| fail())?;
-        let mut memory = Vec::new();
-        memory.try_reserve_exact(lines).map_err(|_| fail())?;
-        memory.resize(lines, bytemuck::Zeroable::zeroed());
-        Ok(Self(memory))
+        let line = size_of::<ArenaLine>() as u64;
+        let rounded = bytes
+            .max(1)
+            .checked_next_multiple_of(line)
+            .ok_or_else(fail)?;
+        let len = usize::try_from(rounded).map_err(|_| fail())?;
+        let map = MmapMut::map_anon(len).map_err(|_| fail())?;
+        ask_for_huge_pages(&map);
+        Ok(Self(map))
     }
 
     /// The bytes.
     pub fn bytes(&self) -> &[u8] {
-        bytemuck::cast_slice(&self.0)
+        &self.0
     }
 
     /// The bytes, to be used.
     pub fn bytes_mut(&mut self) -> &mut [u8] {
-        bytemuck::cast_slice_mut(&mut self.0)
+        &mut self.0
     }
+}
+
+/// A system without huge pages refuses; then small ones have to do.
+fn ask_for_huge_pages(map: &MmapMut) {
+    #[cfg(target_os = "linux")]
+    let _ = map.advise(memmap2::Advice::HugePage);
+    #[cfg(not(target_os = "linux"))]
+    let _ = map;
 }
