@@ -14,6 +14,7 @@ use std::time::{Duration, Instant};
 use briquette::device::{Client, DeviceError, Line, Patience, Port};
 use briquette::pack::WeightFormat;
 use briquette::update::{Update, generate, read_secret};
+use briquette_engine::blob::MAJOR_VERSION;
 use briquette_engine::kv::KvFormat;
 use briquette_protocol::Refusal;
 use briquette_protocol::update::{METADATA_LEN, Metadata, Origin, UpdateRefusal};
@@ -240,7 +241,10 @@ fn refuse_what_is_wrong(
         newest: FACTORY,
     };
     refuses(client, &new.signed(key, board, 2), older, old);
-    let format = UpdateRefusal::Format { found: 9, known: 2 };
+    let format = UpdateRefusal::Format {
+        found: 9,
+        known: MAJOR_VERSION,
+    };
     let future = resigned(&good, key, |metadata| metadata.format = 9);
     refuses(client, &future, format, old);
     let available = old.packed.file.blob().unwrap().manifest().memory;
@@ -305,5 +309,18 @@ fn reset_in_the_middle(board: &mut Board, update: &Update, old: &Model) {
         let mut client = board.connect();
         old.answers(&mut client);
         assert_eq!(client.update_status().unwrap().origin, Origin::Factory);
+    }
+}
+
+/// An older device takes whatever it can read.
+#[test]
+fn an_update_is_of_the_format_of_its_file() {
+    let key = SigningKey::from_bytes(&[7; 32]);
+    for (kv, format) in [(KvFormat::Q8, 1), (KvFormat::Q4, 2)] {
+        let source = repository().join("models/sentry");
+        let packed = Packed::with_context(&source, WeightFormat::Q4, kv, 64);
+        let update = Update::sign(&packed.path(), &key, "", 1).unwrap();
+        let metadata = Metadata::decode(&update.metadata).unwrap();
+        assert_eq!(metadata.format, format);
     }
 }

@@ -14,6 +14,8 @@
 //! The trailer follows the payload, rounded up to 64: SHA-256 of the payload,
 //! then SHA-256 of header, manifest and the first digest.
 
+use core::ops::RangeInclusive;
+
 use crc::{CRC_32_ISO_HDLC, Crc, Table};
 use sha2::{Digest, Sha256};
 
@@ -27,7 +29,10 @@ pub const MAGIC: [u8; 8] = *b"\x89BRIQ\r\n\x1a";
 pub const MAJOR_VERSION: u16 = 2;
 
 /// The oldest major version.
-pub(super) const FIRST_MAJOR_VERSION: u16 = 1;
+const FIRST_MAJOR_VERSION: u16 = 1;
+
+/// The major versions that this code reads.
+pub const MAJOR_VERSIONS: RangeInclusive<u16> = FIRST_MAJOR_VERSION..=MAJOR_VERSION;
 
 /// Grows when something is added that older readers may ignore.
 pub const MINOR_VERSION: u16 = 0;
@@ -132,7 +137,7 @@ impl Header {
         let u32_at = |at: usize| u32_at(header, at);
         let u64_at = |at: usize| u64::from(u32_at(at)) | u64::from(u32_at(at + 4)) << 32;
         let major = u16::from_le_bytes([header[8], header[9]]);
-        if !(FIRST_MAJOR_VERSION..=MAJOR_VERSION).contains(&major) {
+        if !MAJOR_VERSIONS.contains(&major) {
             return Err(BlobError::Version {
                 found: major,
                 known: MAJOR_VERSION,

@@ -18,7 +18,8 @@ pub use config::{Attention, Gqa, LayerKind, Mla, ModelConfig, Moe, Router, Scori
 pub(crate) use contents::Contents;
 pub use error::BlobError;
 pub use header::{
-    ALIGNMENT, HEADER_LEN, Header, MAGIC, MAJOR_VERSION, MINOR_VERSION, TRAILER_LEN, align, trailer,
+    ALIGNMENT, HEADER_LEN, Header, MAGIC, MAJOR_VERSION, MAJOR_VERSIONS, MINOR_VERSION,
+    TRAILER_LEN, align, trailer,
 };
 pub use layout::{Due, Layout, Placer, expert_bytes};
 pub use manifest::{

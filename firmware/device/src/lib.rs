@@ -30,7 +30,7 @@ use embedded_storage::nor_flash::NorFlash;
 
 use meter::Spent;
 
-pub use update::{FORMAT, NoFlash, accept};
+pub use update::{FORMATS, NoFlash, accept};
 
 /// What a board knows about itself.
 #[derive(Debug, Clone, Copy)]

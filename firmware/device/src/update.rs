@@ -1,8 +1,9 @@
 //! New models for a device that runs.
 
 use core::convert::Infallible;
+use core::ops::RangeInclusive;
 
-use briquette_engine::blob::{Blob, MAJOR_VERSION};
+use briquette_engine::blob::{Blob, MAJOR_VERSIONS};
 use briquette_engine::cpu::{Plan, PlanOptions};
 use briquette_protocol::update::{Metadata, UpdateRefusal, UpdateRequest, UpdateResponse};
 use briquette_protocol::{Refusal, Response};
@@ -12,8 +13,8 @@ use embedded_storage::nor_flash::{ErrorType, NorFlash, ReadNorFlash};
 
 use super::{Device, Outcome};
 
-/// Major version of the briquettes that a device reads.
-pub const FORMAT: u16 = MAJOR_VERSION;
+/// Major versions of the briquettes that a device reads.
+pub const FORMATS: RangeInclusive<u16> = MAJOR_VERSIONS;
 
 /// The flash of a device that takes no updates.
 #[derive(Debug)]

@@ -175,7 +175,7 @@ pub enum UpdateRefusal {
     #[error("the device does not understand the update's metadata")]
     Metadata,
     /// The briquette's format is another one.
-    #[error("the briquette has format version {found}; the device reads version {known}")]
+    #[error("the briquette has format version {found}; the device reads versions up to {known}")]
     Format {
         /// The update's.
         found: u16,

@@ -1,6 +1,6 @@
 //! Which model runs.
 
-use core::ops::Range;
+use core::ops::{Range, RangeInclusive};
 
 use briquette_protocol::update::{
     METADATA_LEN, Metadata, Origin, SIGNATURE_LEN, UpdateRefusal, UpdateStatus,
@@ -17,8 +17,8 @@ use super::upload::Upload;
 pub struct Rules<F> {
     /// The Ed25519 public key that signatures are verified with.
     pub key: [u8; 32],
-    /// Major version of the briquettes that the device reads.
-    pub format: u16,
+    /// Major versions of the briquettes that the device reads.
+    pub formats: RangeInclusive<u16>,
     /// The device's name as a target.
     pub target: &'static str,
     /// Bytes of arena that a model may need.
@@ -254,10 +254,10 @@ impl<F: NorFlash> Slots<F> {
             .verify_strict(metadata, &Signature::from_bytes(signature))
             .map_err(|_| UpdateRefusal::Signature)?;
         let metadata = Metadata::decode(metadata).ok_or(UpdateRefusal::Metadata)?;
-        if metadata.format != self.rules.format {
+        if !self.rules.formats.contains(&metadata.format) {
             return Err(UpdateRefusal::Format {
                 found: metadata.format,
-                known: self.rules.format,
+                known: *self.rules.formats.end(),
             });
         }
         if !metadata.target.is_empty() && metadata.target != self.rules.target {

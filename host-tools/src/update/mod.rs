@@ -9,7 +9,7 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use briquette_engine::blob::{Blob, MAJOR_VERSION};
+use briquette_engine::blob::{Blob, Header};
 use briquette_engine::cpu::{Plan, PlanOptions};
 use briquette_engine::{EngineError, Session};
 use briquette_protocol::update::{MAX_TARGET, METADATA_LEN, Metadata, SIGNATURE_LEN};
@@ -96,7 +96,9 @@ impl Update {
         blob.verify().map_err(EngineError::from)?;
         let plan = Plan::new(blob.manifest(), PlanOptions::packed(blob.manifest()))?;
         let metadata = Metadata {
-            format: MAJOR_VERSION,
+            format: Header::decode_fields(blob.bytes())
+                .map_err(EngineError::from)?
+                .major,
             version,
             length: blob.bytes().len() as u64,
             arena_bytes: plan.arena_bytes(),

@@ -48,7 +48,7 @@ pub fn boot(
     };
     let rules = Rules {
         key: wanted.key,
-        format: briquette_device::FORMAT,
+        formats: briquette_device::FORMATS,
         target,
         arena_bytes: wanted.arena_bytes,
         factory: Some(wanted.version),

@@ -1,6 +1,6 @@
 //! A device with two slots, and updates for it.
 
-use std::ops::Range;
+use std::ops::{Range, RangeInclusive};
 
 use briquette_protocol::update::{METADATA_LEN, Metadata, SIGNATURE_LEN, UpdateRefusal};
 use briquette_slots::{JOURNAL_LEN, Model, Rules, Slots};
@@ -16,7 +16,7 @@ pub type Flash = Nor<256, 4096>;
 pub type Device = Slots<Flash>;
 
 pub const TARGET: &str = "simulated";
-pub const FORMAT: u16 = 1;
+pub const FORMATS: RangeInclusive<u16> = 1..=2;
 pub const ARENA: u64 = 50_000;
 /// Bytes of a slot.
 pub const SLOT: usize = JOURNAL_LEN as usize + 3 * 4096;
@@ -46,7 +46,7 @@ pub fn update(version: u32, length: usize) -> Update {
 /// Signs `blob` after a `change` of what is signed.
 pub fn signed(blob: Vec<u8>, key: &SigningKey, change: impl FnOnce(&mut Metadata<'_>)) -> Update {
     let mut metadata = Metadata {
-        format: FORMAT,
+        format: 1,
         version: 2,
         length: blob.len() as u64,
         arena_bytes: ARENA,
@@ -70,7 +70,7 @@ pub fn device_with<const WRITE: usize, const ERASE: usize>(
     let slot = (flash.bytes.len() / 2) as u32;
     let rules = Rules {
         key: key().verifying_key().to_bytes(),
-        format: FORMAT,
+        formats: FORMATS,
         target: TARGET,
         arena_bytes: ARENA,
         factory,

@@ -5,7 +5,7 @@ use briquette_slots::{LayoutError, Rules, Slots};
 use ed25519_dalek::SigningKey;
 
 use super::device::{
-    ARENA, Device, FORMAT, SLOT, TARGET, UNUSABLE, Update, device_with, installed, key, powered,
+    ARENA, Device, FORMATS, SLOT, TARGET, UNUSABLE, Update, device_with, installed, key, powered,
     signed, started, update, upload,
 };
 use super::nor::Nor;
@@ -44,11 +44,8 @@ fn what_the_metadata_tell_is_refused_before_anything_is_erased() {
     let stranger = SigningKey::from_bytes(&[8; 32]);
     let update = signed(blob(), &stranger, |_| {});
     refuse(&update, UpdateRefusal::Signature);
-    let update = signed(blob(), &key(), |data| data.format = 2);
-    let format = UpdateRefusal::Format {
-        found: 2,
-        known: FORMAT,
-    };
+    let update = signed(blob(), &key(), |data| data.format = 3);
+    let format = UpdateRefusal::Format { found: 3, known: 2 };
     refuse(&update, format);
     let update = signed(blob(), &key(), |data| data.target = "another");
     refuse(&update, UpdateRefusal::Target);
@@ -105,6 +102,15 @@ fn an_update_for_any_target_or_of_the_same_version_is_welcome() {
     let (mut device, _) = device();
     let any = signed(update(3, 900).blob, &key(), |data| data.target = "");
     upload(&mut device, &any).unwrap();
+}
+
+#[test]
+fn each_format_that_the_device_reads_is_welcome() {
+    for format in FORMATS {
+        let (mut device, _) = device();
+        let update = signed(update(3, 900).blob, &key(), |data| data.format = format);
+        upload(&mut device, &update).unwrap();
+    }
 }
 
 #[test]
@@ -217,7 +223,7 @@ fn places_that_cannot_be_slots_are_refused() {
     let place = |first, second, key| {
         let rules = Rules {
             key,
-            format: FORMAT,
+            formats: FORMATS,
             target: TARGET,
             arena_bytes: ARENA,
             factory: None,
