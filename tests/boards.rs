@@ -1,8 +1,9 @@
 //! Programs for real boards build around a briquette and fit. Nothing here can
 //! run them.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
+use briquette::firmware::Program;
 use briquette::pack::WeightFormat;
 use briquette::target::Target;
 use briquette_engine::kv::KvFormat;
@@ -71,4 +72,48 @@ fn row(table: &str, board: &str) -> Sizes {
         statics: next(),
         stack: next(),
     }
+}
+
+/// Blocks as the format's specification has them, put together again.
+#[test]
+fn a_uf2_file_has_the_program_and_the_model() {
+    let sentry = repository().join("models/sentry");
+    let packed = Packed::with_context(&sentry, WeightFormat::Q4, KvFormat::Q8, 128);
+    let mut build = script("firmware/build");
+    build.arg("raspberry-pi-pico-2").arg(packed.path());
+    let program = Program {
+        elf: printed(&mut build).trim().into(),
+        log_reader: PathBuf::new(),
+    };
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("sentry.uf2");
+    program.write_uf2(0xe48b_ff59, &path).unwrap();
+
+    let file = std::fs::read(&path).unwrap();
+    let (blocks, rest) = file.as_chunks::<512>();
+    assert!(rest.is_empty());
+    let mut flash = vec![0xFF; 4 << 20];
+    for (number, block) in blocks.iter().enumerate() {
+        let word = |at| u32::from_le_bytes(*block[at..].first_chunk().unwrap());
+        assert_eq!(
+            [word(0), word(4), word(508)],
+            [0x0A32_4655, 0x9E5D_5157, 0x0AB1_6F30]
+        );
+        assert_eq!([word(8), word(16), word(28)], [0x2000, 256, 0xe48b_ff59]);
+        assert_eq!([word(20), word(24)], [number as u32, blocks.len() as u32]);
+        assert_eq!(word(12) % 256, 0);
+        let address = (word(12) - 0x1000_0000) as usize;
+        flash[address..address + 256].copy_from_slice(&block[32..288]);
+    }
+    // Where the core starts: its stack and its first instruction.
+    let word = |at: usize| u32::from_le_bytes(*flash[at..].first_chunk().unwrap());
+    assert_eq!(word(0), 0x2000_A000);
+    assert!((0x1000_0000..0x1040_0000).contains(&word(4)) && word(4) % 2 == 1);
+    let blob = packed.file.blob().unwrap().bytes();
+    let aligned = (0..flash.len()).step_by(64);
+    assert!(
+        aligned
+            .map(|at| &flash[at..])
+            .any(|flash| flash.starts_with(blob))
+    );
 }

@@ -45,6 +45,9 @@ pub struct Firmware {
     pub rust_target: String,
     /// What starts the program.
     pub runner: Runner,
+    /// The chip's family in UF2 files, if it takes such.
+    #[serde(default)]
+    pub uf2_family: Option<u32>,
 }
 
 /// What starts a program on a board.

@@ -9,7 +9,7 @@ use briquette_engine::blob::BlobError;
 use crate::checkpoint::CheckpointError;
 use crate::device::DeviceError;
 use crate::executor::ExecutorError;
-use crate::firmware::FirmwareError;
+use crate::firmware::{FirmwareError, Uf2Error};
 use crate::generate::GenerateError;
 use crate::loaded::LoadError;
 use crate::pack::PackError;
@@ -32,6 +32,8 @@ pub(crate) enum CommandError {
     Device(#[from] DeviceError),
     #[error(transparent)]
     Firmware(#[from] FirmwareError),
+    #[error(transparent)]
+    Uf2(#[from] Uf2Error),
     #[error(transparent)]
     DoesNotFit(#[from] DoesNotFit),
     #[error(transparent)]

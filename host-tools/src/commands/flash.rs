@@ -1,6 +1,6 @@
 //! `briquette flash`: put a model on a board, and talk with it.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use briquette_engine::cpu::PlanOptions;
@@ -20,6 +20,7 @@ use crate::target::{Firmware, Fit, Runner, Target};
   briquette flash sentry.briq --target mps2-an500 -p \"fan 9 max 8 alarms ?\"
   briquette flash sentry.briq --target mps2-an500 --listen unix:/tmp/board
   briquette flash sentry.briq --target ./my-board.toml --port /dev/ttyACM0
+  briquette flash sentry.briq --target rp2350 --uf2 sentry.uf2     (to be copied to a Pico 2)
 
 A model that does not fit the target is refused before anything is built.
 models/targets has a profile for each target; a .toml file of your own works too.")]
@@ -40,6 +41,9 @@ pub(crate) struct Args {
     /// Bits a second on --port
     #[arg(long, default_value_t = 115_200, value_name = "N")]
     baud: u32,
+    /// Write the program as a UF2 file, for boards that show up as a USB drive, and flash nothing
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["listen", "port", "prompt", "json"])]
+    uf2: Option<PathBuf>,
     #[command(flatten)]
     patience: PatienceArgs,
     /// Show everything that the board logs; what went wrong is always shown
@@ -63,12 +67,38 @@ pub(crate) fn run(args: &Args) -> Result<(), CommandError> {
             target.description
         )));
     };
+    if let Some(file) = &args.uf2 {
+        return write_uf2(args, firmware, fit.expert_slots(), file);
+    }
     let checkout = Checkout::find(args.repository.as_deref())?;
     let program = checkout.build(firmware, &args.file, fit.expert_slots())?;
     match &firmware.runner {
         Runner::Qemu(machine) => emulate(args, machine, &program),
         Runner::ProbeRs(chip) => flash(args, firmware, chip, &program),
     }
+}
+
+/// The program as a file, instead of on a board.
+fn write_uf2(
+    args: &Args,
+    firmware: &Firmware,
+    expert_slots: u64,
+    file: &Path,
+) -> Result<(), CommandError> {
+    let Some(family) = firmware.uf2_family else {
+        return Err(CommandError::Refused(format!(
+            "{} takes no UF2 files: its profile has no uf2_family",
+            firmware.board
+        )));
+    };
+    let checkout = Checkout::find(args.repository.as_deref())?;
+    let program = checkout.build(firmware, &args.file, expert_slots)?;
+    program.write_uf2(family, file)?;
+    eprintln!(
+        "wrote {}; hold BOOTSEL while the board is plugged in, and copy the file to its drive",
+        file.display()
+    );
+    Ok(())
 }
 
 /// Refuses, with the numbers, a model that does not fit.

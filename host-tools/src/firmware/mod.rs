@@ -5,9 +5,11 @@ mod emulator;
 mod error;
 mod logs;
 mod probe;
+mod uf2;
 
 pub use build::{Checkout, Program};
 pub use emulator::Emulator;
 pub use error::FirmwareError;
 pub use logs::Logs;
 pub use probe::flash;
+pub use uf2::Uf2Error;
