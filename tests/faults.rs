@@ -36,7 +36,10 @@ fn the_log_says_why_a_program_has_ended() {
 
         // UNDEFINSTR, bit 16 of the fault status.
         let undefined = log(board, "undefined");
-        assert!(undefined.starts_with("error hard fault at 0x"), "{undefined}");
+        assert!(
+            undefined.starts_with("error hard fault at 0x"),
+            "{undefined}"
+        );
         assert!(undefined.contains("CFSR 0x00010000"), "{undefined}");
     }
     // On `mps2-an500` QEMU ignores accesses where no memory is.
