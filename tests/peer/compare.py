@@ -6,6 +6,7 @@
 import argparse
 import ctypes
 import json
+import platform
 import statistics
 import subprocess
 import sys
@@ -128,6 +129,37 @@ def row(key, ours, theirs):
     }
 
 
+def bits_per_weight(options):
+    """Of the vocabulary's matrices (embedding and head) and of all others, in both files."""
+    import gguf
+
+    bits = {"vocabulary": 0, "others": 0}
+    weights = dict(bits)
+    for tensor in gguf.GGUFReader(options.gguf).tensors:
+        # Norms, biases and routers are plain numbers in both files.
+        if tensor.tensor_type.name != "F32":
+            part = "vocabulary" if tensor.name in ("token_embd.weight", "output.weight") else "others"
+            bits[part] += 8 * int(tensor.n_bytes)
+            weights[part] += int(tensor.n_elements)
+    theirs = {part: bits[part] / weights[part] for part in bits}
+
+    command = [options.tool, "inspect", options.briq, "--json"]
+    report = json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
+    parts = report["parts"]
+    others = [part for name, part in parts.items() if name not in ("embedding", "exact")]
+    ours = {
+        "vocabulary": 8 * parts["embedding"]["bytes"] / parts["embedding"]["parameters"],
+        "others": 8 * sum(part["bytes"] for part in others) / sum(part["parameters"] for part in others),
+    }
+    return {"briquette": ours, "llama.cpp": theirs}
+
+
+def processor():
+    with open("/proc/cpuinfo") as lines:
+        names = [line.split(":")[1].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.machine()
+
+
 def show(rows):
     print("| test | depth | threads | Briquette tokens/s | llama.cpp tokens/s | ratio | of bandwidth | peak memory |")
     print("|---|---|---|---|---|---|---|---|")
@@ -156,11 +188,17 @@ def main():
     parser.add_argument("--threads", type=lambda text: [int(part) for part in text.split(",")], default=[1, 2])
     parser.add_argument("--json", help="also write the figures to this file")
     options = parser.parse_args()
+    bits = bits_per_weight(options)
     rows = measure(options)
     show(rows)
+    print("Bits a weight, embedding and head / all other matrices:")
+    for program, parts in bits.items():
+        print(f"{program}: {parts['vocabulary']:.2f} / {parts['others']:.2f}")
     if options.json:
+        report = {"processor": processor(), "rounds": options.rounds, "bits": bits, "rows": rows}
         with open(options.json, "w") as file:
-            json.dump(rows, file, indent=1)
+            json.dump(report, file, indent=1)
 
 
-main()
+if __name__ == "__main__":
+    main()
