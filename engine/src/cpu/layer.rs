@@ -51,9 +51,12 @@ pub(super) struct GqaTensors<'a> {
     pub(super) key_norm: &'a [f32],
 }
 
-#[expect(
-    clippy::large_enum_variant,
-    reason = "without a heap there is no box to put it in"
+#[cfg_attr(
+    target_pointer_width = "64",
+    expect(
+        clippy::large_enum_variant,
+        reason = "without a heap there is no box to put it in"
+    )
 )]
 pub(super) enum MlpTensors<'a> {
     Dense(Gated<'a>),
