@@ -147,8 +147,8 @@ fn trailing_bytes_and_wrong_magic_are_named() {
     assert_eq!(open(&longer), Err(BlobError::TrailingBytes { extra: 1 }));
     assert_eq!(open(b"GGUF\x03\0\0\0"), Err(BlobError::BadMagic));
     let mut newer = file.clone();
-    newer[8] = 3;
-    assert_eq!(open(&newer), Err(BlobError::Version { found: 3, known: 2 }));
+    newer[8] = 4;
+    assert_eq!(open(&newer), Err(BlobError::Version { found: 4, known: 3 }));
     let (header, encoded) = Header::decode(&file).unwrap();
     let mut longer = encoded.to_vec();
     longer.push(0);

@@ -106,6 +106,7 @@ fn a_session_allocates_nothing_and_uses_what_was_planned() {
         }
     }
     reasoning_allocates_nothing();
+    guessing_allocates_nothing();
     assert!(ALLOCATIONS.load(Ordering::SeqCst) > 0, "the counter counts");
 }
 
@@ -138,6 +139,51 @@ fn stored_experts_allocate_nothing(file: &[u8], golden: &Golden) {
     let after = ALLOCATIONS.load(Ordering::SeqCst);
     assert_eq!(after - before, 0, "{} from storage", golden.name);
     assert_eq!(used, plan.arena_bytes(), "{} from storage", golden.name);
+}
+
+/// The layer for multi-token prediction, in the arena that was planned for it.
+fn guessing_allocates_nothing() {
+    let source = repository().join("tests/golden/v3-yarn-mscale");
+    let packed = Packed::with_mtp(&source, WeightFormat::Q4, KvFormat::Q8);
+    let blob = packed.file.blob().unwrap();
+    let options = PlanOptions {
+        mtp: true,
+        ..PlanOptions::packed(blob.manifest())
+    };
+    let plan = Plan::new(blob.manifest(), options).unwrap();
+    // One more layer has rows, and the batch's hidden states are kept.
+    let without = packed_plan(&blob);
+    let layers = u64::from(blob.manifest().config.num_hidden_layers);
+    assert!(
+        plan.kv_bytes()
+            .abs_diff(without.kv_bytes() / layers * (layers + 1))
+            < 64
+    );
+    assert!(plan.scratch_bytes() > without.scratch_bytes());
+    let mut arena = Arena::for_plan(&plan).unwrap();
+    let memory = arena.bytes_mut();
+
+    let before = ALLOCATIONS.load(Ordering::SeqCst);
+    let mut session = Session::new(blob, &plan, memory).unwrap();
+    let mut row = [0.0; 96];
+    let mut tried = [9; 4];
+    session.prefill(&[3, 1, 4, 1, 5, 9, 2, 6]).unwrap();
+    for _ in 0..8 {
+        let (first, guesses) = tried.split_first_mut().unwrap();
+        assert_eq!(session.draft(*first, guesses).unwrap(), 3);
+        session.score(&tried, &mut row, |_, _| {}).unwrap();
+        session.truncate(session.position() - 2);
+    }
+    let used = session.arena_used();
+    let after = ALLOCATIONS.load(Ordering::SeqCst);
+    assert_eq!(after - before, 0);
+    assert_eq!(used, plan.arena_bytes());
+
+    let short = &mut arena.bytes_mut()[..plan.arena_bytes() as usize - 1];
+    let error = Session::new(packed.file.blob().unwrap(), &plan, short).unwrap_err();
+    let needed = plan.arena_bytes();
+    let got = needed - 1;
+    assert_eq!(error, EngineError::NeedsMemory { needed, got });
 }
 
 /// From a prompt to an answer, as a device does it: guided, sampled, split.

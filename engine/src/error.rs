@@ -65,6 +65,9 @@ pub enum EngineError {
     /// The experts are neither in memory nor in a storage.
     #[error("the experts are not in memory, and there is no storage to read them from")]
     NoExperts,
+    /// The file has no layer for multi-token prediction.
+    #[error("the briquette has no layer for multi-token prediction; pack it with --mtp")]
+    NoMtpLayer,
     /// The device has not enough memory.
     #[error("the device has {free} bytes of memory free, the model needs {needed}")]
     NeedsDeviceMemory {

@@ -50,6 +50,15 @@ pub trait Executor<'a> {
         each: &mut dyn FnMut(usize, &mut [f32]),
     ) -> Result<(), EngineError>;
 
+    /// Guesses what follows `token`, which is yet to be taken in; returns how many
+    /// of `guesses` it filled, none if the executor cannot guess.
+    ///
+    /// # Errors
+    /// As [`Session::draft`].
+    fn draft(&mut self, _token: u32, _guesses: &mut [u32]) -> Result<usize, EngineError> {
+        Ok(0)
+    }
+
     /// Bytes of a snapshot of `tokens` tokens; 0 if there are no snapshots.
     fn snapshot_len(&self, _tokens: usize) -> u64 {
         0
@@ -104,6 +113,10 @@ impl<'a, T: Team + Clone + Send> Executor<'a> for Session<'a, T> {
         each: &mut dyn FnMut(usize, &mut [f32]),
     ) -> Result<(), EngineError> {
         self.score(tokens, row, each)
+    }
+
+    fn draft(&mut self, token: u32, guesses: &mut [u32]) -> Result<usize, EngineError> {
+        self.draft(token, guesses)
     }
 
     fn snapshot_len(&self, tokens: usize) -> u64 {

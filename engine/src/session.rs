@@ -162,6 +162,28 @@ impl<'a, T: Team + Clone + Send> Session<'a, T> {
     /// Forgets all tokens after the first `position`.
     pub fn truncate(&mut self, position: usize) {
         self.position = self.position.min(position);
+        self.decoder.truncate(self.position);
+    }
+
+    /// Guesses what follows `token`, which is yet to be taken in, with the layer
+    /// for multi-token prediction. Fills the front of `guesses`; returns how many
+    /// tokens it guessed: as many as there is room for in the cache, none without
+    /// [`PlanOptions::mtp`](crate::cpu::PlanOptions::mtp) or before the first
+    /// token.
+    ///
+    /// What [`Self::prefill`] and [`Self::score`] compute afterwards is the same to
+    /// the bit, whatever was guessed.
+    ///
+    /// # Errors
+    /// [`EngineError::ContextFull`], [`EngineError::UnknownToken`] or
+    /// [`EngineError::Storage`].
+    pub fn draft(&mut self, token: u32, guesses: &mut [u32]) -> Result<usize, EngineError> {
+        self.decoder.draft(self.position, token, guesses)
+    }
+
+    /// The logits of the last guess of [`Self::draft`].
+    pub fn draft_logits(&self) -> &[f32] {
+        self.decoder.logits()
     }
 
     /// The model's file.
@@ -192,6 +214,7 @@ impl<'a, T: Team + Clone + Send> Session<'a, T> {
     /// Lets `fill` put `count` tokens into the cache.
     pub(crate) fn refill(&mut self, count: usize, fill: impl FnOnce(&mut Decoder<'a, T>)) {
         fill(&mut self.decoder);
+        self.decoder.restored(count);
         self.position = count;
     }
 

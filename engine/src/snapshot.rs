@@ -193,6 +193,10 @@ impl<T: Team + Clone + Send> Session<'_, T> {
         let count = shape.tokens as usize;
         let (ids, rows) = rest.split_at_checked(4 * count).unwrap_or((rest, &[]));
         self.refill(count, |decoder| {
+            // What a snapshot lacks of guessing ahead makes worse guesses.
+            for layer in shape.layers as usize..decoder.cached_layers() {
+                decoder.cache_mut().rows_mut(layer, count).fill(0);
+            }
             let layer_bytes = shape.row_bytes as usize * count;
             for (layer, rows) in rows.chunks(layer_bytes.max(1)).enumerate() {
                 let room = decoder.cache_mut().rows_mut(layer, count);
@@ -220,8 +224,15 @@ impl<T: Team + Clone + Send> Session<'_, T> {
             return Err(SnapshotError::BadMagic);
         };
         let ours = self.shape(0);
+        let layers = header[20..24].as_chunks::<4>().0;
+        let layers = layers.first().map_or(0, |bytes| u32::from_le_bytes(*bytes));
         let theirs = Shape {
             tokens: u32::from_le_bytes(*tokens),
+            layers: if self.may_hold(layers) {
+                layers
+            } else {
+                ours.layers
+            },
             ..ours
         };
         if header[24..CHECKED] != ours.model {
@@ -245,19 +256,27 @@ impl<T: Team + Clone + Send> Session<'_, T> {
         Ok(theirs)
     }
 
+    /// Whether a snapshot may have so many layers: with the one that guesses ahead
+    /// or without it, whatever this session has.
+    fn may_hold(&self, layers: u32) -> bool {
+        let manifest = self.blob().manifest();
+        let own = manifest.config.num_hidden_layers;
+        layers == own || layers as usize == manifest.layers.len()
+    }
+
     fn shape(&self, tokens: usize) -> Shape {
         Shape {
             kv: self.decoder().kv_format() as u8,
             tokens: tokens as u32,
             row_bytes: self.decoder().cache().layout().row_bytes as u32,
-            layers: self.blob().manifest().config.num_hidden_layers,
+            layers: self.decoder().cached_layers() as u32,
             model: self.blob().digest(),
         }
     }
 
     /// The first `count` rows of each layer.
     fn cached_rows(&self, count: usize) -> impl Iterator<Item = &[u8]> {
-        let layers = self.blob().manifest().config.num_hidden_layers as usize;
+        let layers = self.decoder().cached_layers();
         (0..layers).map(move |layer| self.decoder().cache().rows(layer, count))
     }
 }

@@ -3,7 +3,7 @@
 use std::hint::black_box;
 use std::time::Instant;
 
-use briquette_engine::blob::{Blob, LayerKind, Role, TensorRecord};
+use briquette_engine::blob::{Blob, Role, TensorRecord};
 use briquette_engine::cpu::Traffic;
 
 /// Weight bytes that decoding one token reads, computed from the table: all
@@ -51,10 +51,9 @@ const fn record_bytes(record: &TensorRecord) -> u64 {
     }
 }
 
-/// Layers with experts.
+/// Layers with experts, without the one for multi-token prediction.
 pub fn moe_layers(blob: &Blob<'_>) -> usize {
-    let layers = blob.manifest().layers.iter();
-    layers.filter(|kind| LayerKind(**kind).is_moe()).count()
+    blob.moe_layers(blob.manifest().config.num_hidden_layers as usize)
 }
 
 /// Memory that is read at full speed, in bytes a second, by `threads` threads:

@@ -366,6 +366,7 @@ mod tests {
             logits: 1,
             kv: KvFormat::Q8,
             expert_slots: 0,
+            mtp: false,
         };
         let arena = Plan::for_config(&config, experts, options).unwrap();
         let target = |ram_bytes, flash_mapped| Target {

@@ -19,15 +19,42 @@ class Decoder:
 
     def logits(self, ids):
         """[tokens, vocab] for a whole prompt, positions from 0."""
-        hidden = self.tensors["model.embed_tokens.weight"][np.asarray(ids)]
+        return self.head(self.hidden(ids))
+
+    def hidden(self, ids):
+        """[tokens, hidden]: what the layers make of a prompt, after the final norm."""
+        hidden = self.embed(ids)
+        for layer in range(self.config["num_hidden_layers"]):
+            hidden = self.layer(layer, hidden)
+        return self.norm("model.norm", hidden, self.config["rms_norm_eps"])
+
+    def mtp_logits(self, ids):
+        """[tokens - 1, vocab]: row i predicts token i + 2 from the hidden state at i and token i + 1.
+
+        DeepSeek-V3 technical report (arXiv 2412.19437), equations 21 to 23, for one module. Published weights have
+        the embedding's columns first in the projection, and the hidden state comes from behind the final norm.
+        """
+        eps = self.config["rms_norm_eps"]
+        number = self.config["num_hidden_layers"]
+        prefix = f"model.layers.{number}."
+        states = self.norm(prefix + "hnorm", self.hidden(ids)[:-1], eps)
+        tokens = self.norm(prefix + "enorm", self.embed(ids)[1:], eps)
+        joined = self.linear(prefix + "eh_proj", np.concatenate([tokens, states], axis=-1))
+        return self.head(self.norm(prefix + "shared_head.norm", self.layer(number, joined), eps))
+
+    def embed(self, ids):
+        return self.tensors["model.embed_tokens.weight"][np.asarray(ids)]
+
+    def layer(self, layer, hidden):
         eps = self.config["rms_norm_eps"]
         attention = self.latent_attention if self.is_mla else self.grouped_attention
-        for layer in range(self.config["num_hidden_layers"]):
-            prefix = f"model.layers.{layer}."
-            hidden = hidden + attention(layer, self.norm(prefix + "input_layernorm", hidden, eps))
-            hidden = hidden + self.feed_forward(layer, self.norm(prefix + "post_attention_layernorm", hidden, eps))
+        prefix = f"model.layers.{layer}."
+        hidden = hidden + attention(layer, self.norm(prefix + "input_layernorm", hidden, eps))
+        return hidden + self.feed_forward(layer, self.norm(prefix + "post_attention_layernorm", hidden, eps))
+
+    def head(self, normed):
         head = "model.embed_tokens.weight" if self.config.get("tie_word_embeddings") else "lm_head.weight"
-        return self.norm("model.norm", hidden, eps) @ self.tensors[head].T
+        return normed @ self.tensors[head].T
 
     def linear(self, name, x):
         y = x @ self.tensors[name + ".weight"].T

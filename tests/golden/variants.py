@@ -2,7 +2,7 @@
 
 `model` is the transformers model type; `config` goes to its configuration class. `storage` is the type of the weights
 in the file, `fp8` adds DeepSeek's block-scaled FP8, `shards` is the number of files, `mtp` adds the tensors of a
-multi-token-prediction layer that loaders have to leave alone, `scale` multiplies weights whose name contains the key.
+multi-token-prediction layer (make_mtp.py then gives them weights), `scale` multiplies weights whose name contains the key.
 Widths are deliberately not multiples of 16 or 32 in most of them.
 """
 

@@ -49,6 +49,15 @@ impl Packed {
 
     /// Packs the checkpoint at `source`.
     pub fn with_context(source: &Path, weights: WeightFormat, kv: KvFormat, context: u32) -> Self {
+        Self::pack(source, weights, kv, context, false)
+    }
+
+    /// As [`Self::new`], with the layer for multi-token prediction.
+    pub fn with_mtp(source: &Path, weights: WeightFormat, kv: KvFormat) -> Self {
+        Self::pack(source, weights, kv, 256, true)
+    }
+
+    fn pack(source: &Path, weights: WeightFormat, kv: KvFormat, context: u32, mtp: bool) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("model.briq");
         let mut source = checkpoint::open(source).unwrap();
@@ -57,6 +66,7 @@ impl Packed {
             kv,
             context,
             batch: 64,
+            mtp,
             target: None,
             summary: String::new(),
         };

@@ -134,6 +134,9 @@ impl LayerKind {
     pub const MOE: u8 = 1;
     /// The layer's attention is limited to the sliding window.
     pub const SLIDING: u8 = 2;
+    /// The layer comes after the model's own and predicts one token further
+    /// (multi-token prediction; DeepSeek-V3, section 2.2).
+    pub const MTP: u8 = 4;
 
     /// Whether the layer's MLP is a mixture of experts.
     pub const fn is_moe(self) -> bool {
@@ -143,6 +146,11 @@ impl LayerKind {
     /// Whether the layer's attention is limited to the sliding window.
     pub const fn is_sliding(self) -> bool {
         self.0 & Self::SLIDING != 0
+    }
+
+    /// Whether the layer predicts one token further.
+    pub const fn is_mtp(self) -> bool {
+        self.0 & Self::MTP != 0
     }
 }
 

@@ -71,15 +71,20 @@ fn check_manifest(manifest: &Manifest<'_>) -> Result<(), BlobError> {
     if manifest.layout != LAYOUT_INTERLEAVED {
         return Err(wrong("layout", manifest.layout.into(), "1"));
     }
-    if manifest.layers.len() as u64 != u64::from(config.num_hidden_layers) {
+    let own_layers = config.num_hidden_layers as usize;
+    let mtp_layers = usize::from(manifest.mtp_layer().is_some());
+    if manifest.layers.len() != own_layers + mtp_layers {
         let found = manifest.layers.len() as u64;
         return Err(wrong("layers", found, "one byte for each hidden layer"));
     }
-    for kind in manifest.layers {
-        if kind & !(LayerKind::MOE | LayerKind::SLIDING) != 0 {
+    for (layer, kind) in manifest.layers.iter().enumerate() {
+        if kind & !(LayerKind::MOE | LayerKind::SLIDING | LayerKind::MTP) != 0 {
             return Err(wrong("layers", (*kind).into(), "known bits only"));
         }
         let kind = LayerKind(*kind);
+        if kind.is_mtp() && layer < own_layers {
+            return Err(wrong("layers", kind.0.into(), "the predicting layer last"));
+        }
         if kind.is_moe() && config.moe.is_none() {
             return Err(wrong("layers", kind.0.into(), "no experts without `moe`"));
         }

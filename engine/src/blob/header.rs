@@ -26,7 +26,7 @@ pub const MAGIC: [u8; 8] = *b"\x89BRIQ\r\n\x1a";
 
 /// The newest major version that this code reads and writes. A file has the
 /// oldest that can hold it: see [`super::Manifest::major_version`].
-pub const MAJOR_VERSION: u16 = 2;
+pub const MAJOR_VERSION: u16 = 3;
 
 /// The oldest major version.
 const FIRST_MAJOR_VERSION: u16 = 1;

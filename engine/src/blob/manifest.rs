@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{ModelConfig, Role};
+use super::{LayerKind, ModelConfig, Role};
 use crate::kv::KvFormat;
 use crate::quant::NumberFormat;
 
@@ -13,7 +13,8 @@ pub struct Manifest<'a> {
     pub layout: u8,
     /// Dimensions and choices of the model.
     pub config: ModelConfig,
-    /// One [`super::LayerKind`] byte a layer.
+    /// One [`super::LayerKind`] byte a layer; a layer for multi-token prediction
+    /// comes after all others.
     pub layers: &'a [u8],
     /// Number format of the cache.
     pub kv: KvFormat,
@@ -34,13 +35,21 @@ pub struct Manifest<'a> {
 }
 
 impl Manifest<'_> {
-    /// The oldest major version of the format that has words for this: 2 for a
-    /// four-bit cache, else 1.
-    pub const fn major_version(&self) -> u16 {
+    /// The oldest major version of the format that has words for this: 3 for a
+    /// layer for multi-token prediction, 2 for a four-bit cache, else 1.
+    pub fn major_version(&self) -> u16 {
         match self.kv {
+            _ if self.mtp_layer().is_some() => 3,
             KvFormat::F32 | KvFormat::F16 | KvFormat::Q8 => 1,
             KvFormat::Q4 => 2,
         }
+    }
+
+    /// The number of the layer for multi-token prediction, if there is one.
+    pub fn mtp_layer(&self) -> Option<usize> {
+        let last = self.layers.len().checked_sub(1)?;
+        let kind = LayerKind(*self.layers.get(last)?);
+        kind.is_mtp().then_some(last)
     }
 }
 
@@ -79,8 +88,18 @@ pub struct ExpertSizes {
 impl Manifest<'_> {
     /// The experts' sizes; nothing for a model without any.
     pub fn expert_sizes(&self) -> ExpertSizes {
-        let sizes = ExpertSizes::default();
-        expert_gates(self.tensors).fold(sizes, |sizes, gate| ExpertSizes {
+        Self::sum_experts(expert_gates(self.tensors))
+    }
+
+    /// The same without those of the layer for multi-token prediction.
+    pub fn model_expert_sizes(&self) -> ExpertSizes {
+        let layers = self.config.num_hidden_layers;
+        let own = |gate: &TensorRecord| u32::from(gate.layer) < layers;
+        Self::sum_experts(expert_gates(self.tensors).filter(own))
+    }
+
+    fn sum_experts(gates: impl Iterator<Item = TensorRecord>) -> ExpertSizes {
+        gates.fold(ExpertSizes::default(), |sizes, gate| ExpertSizes {
             count: sizes.count.saturating_add(gate.count.into()),
             bytes: sizes.bytes.saturating_add(gate.experts_bytes()),
             largest: sizes.largest.max(gate.stride),

@@ -16,9 +16,9 @@ pub struct Blob<'a> {
     manifest: Manifest<'a>,
     payload: &'a [u8],
     tokenizer: &'a [u8],
-    /// Entries of the table before the first layer, of a dense layer and of a
-    /// layer with experts.
-    entries: [usize; 3],
+    /// Entries of the table before the first layer, of a dense layer, of a layer
+    /// with experts and of the layer for multi-token prediction.
+    entries: [usize; 4],
     /// Bytes of experts that `payload` lacks: of all or, if it is whole, none.
     left_out: u64,
 }
@@ -69,6 +69,10 @@ impl<'a> Blob<'a> {
             table_entries(&manifest, None),
             table_entries(&manifest, Some(LayerKind(0))),
             table_entries(&manifest, Some(LayerKind(LayerKind::MOE))),
+            manifest.mtp_layer().map_or(0, |layer| {
+                let kind = manifest.layers.get(layer).copied().unwrap_or(0);
+                table_entries(&manifest, Some(LayerKind(kind)))
+            }),
         ];
         Ok(Self {
             file,
@@ -148,12 +152,13 @@ impl<'a> Blob<'a> {
     pub fn layer_tensors(&self, layer: usize) -> Tensors<'a> {
         let before = layer.min(self.manifest.layers.len());
         let moe_before = self.moe_layers(before);
-        let [model, dense, moe] = self.entries;
+        let [model, dense, moe, mtp] = self.entries;
         let start = model + (before - moe_before) * dense + moe_before * moe;
-        let count = if self.layer_kind(layer).is_moe() {
-            moe
-        } else {
-            dense
+        let kind = self.layer_kind(layer);
+        let count = match (kind.is_mtp(), kind.is_moe()) {
+            (true, _) => mtp,
+            (false, true) => moe,
+            (false, false) => dense,
         };
         self.tensors(start, count)
     }

@@ -100,6 +100,16 @@ pub enum Role {
     ExpertUp,
     /// Routed experts, down.
     ExpertDown,
+
+    /// Multi-token prediction: norm of the next token's embedding (`enorm`).
+    MtpEmbeddingNorm,
+    /// Multi-token prediction: norm of the model's hidden state (`hnorm`).
+    MtpHiddenNorm,
+    /// Multi-token prediction: what makes one of the two (`eh_proj`)
+    /// `[hidden_size, 2 * hidden_size]`, the embedding's columns first.
+    MtpProjection,
+    /// Multi-token prediction: norm before the head (`shared_head.norm`).
+    MtpNorm,
 }
 
 /// The parts of a model that share a choice of number format.
@@ -111,7 +121,8 @@ pub enum Part {
     Embedding,
     /// Attention projections.
     Attention,
-    /// Dense and shared MLPs: touched by each token.
+    /// Dense and shared MLPs, the projection of multi-token prediction: touched
+    /// by each token.
     Mlp,
     /// Routed experts: touched by the tokens that choose them.
     Experts,
@@ -137,8 +148,20 @@ impl Role {
         Self::LmHead,
     ];
 
-    /// Tensors that a layer may have, in file order.
-    pub const LAYER: [Self; 38] = [
+    /// Tensors that only a layer for multi-token prediction has.
+    pub const MTP: [Self; 4] = [
+        Self::MtpEmbeddingNorm,
+        Self::MtpHiddenNorm,
+        Self::MtpProjection,
+        Self::MtpNorm,
+    ];
+
+    /// Tensors that a layer may have, in file order: [`Self::MTP`] first.
+    pub const LAYER: [Self; 42] = [
+        Self::MtpEmbeddingNorm,
+        Self::MtpHiddenNorm,
+        Self::MtpProjection,
+        Self::MtpNorm,
         Self::AttentionNorm,
         Self::Query,
         Self::QueryA,
@@ -182,9 +205,13 @@ impl Role {
     /// The role whose encoded byte is `index`.
     pub fn from_index(index: u8) -> Option<&'static Self> {
         let index = usize::from(index);
-        Self::MODEL
-            .get(index)
-            .or_else(|| Self::LAYER.get(index.checked_sub(Self::MODEL.len())?))
+        // The roles that come first in their layer have the last numbers.
+        let (mtp, others) = Self::LAYER.split_at(Self::MTP.len());
+        Self::MODEL.get(index).or_else(|| {
+            let index = index.checked_sub(Self::MODEL.len())?;
+            let after = index.checked_sub(others.len());
+            others.get(index).or_else(|| mtp.get(after?))
+        })
     }
 
     /// The part of the model that the tensor belongs to.
@@ -195,12 +222,13 @@ impl Role {
             Query | QueryA | QueryB | KvA | KeyUp | ValueUp | Key | Value | Output => {
                 Part::Attention
             }
-            Gate | Up | Down | SharedGate | SharedUp | SharedDown => Part::Mlp,
+            Gate | Up | Down | SharedGate | SharedUp | SharedDown | MtpProjection => Part::Mlp,
             ExpertGate | ExpertUp | ExpertDown => Part::Experts,
             RopeInverseFrequency | FinalNorm | AttentionNorm | QueryABias | QueryANorm
             | KvABias | KvANorm | QueryBias | KeyBias | ValueBias | QueryNorm | KeyNorm
             | OutputBias | MlpNorm | GateBias | UpBias | DownBias | Router | RouterBias
-            | SharedGateBias | SharedUpBias | SharedDownBias => Part::Exact,
+            | SharedGateBias | SharedUpBias | SharedDownBias | MtpEmbeddingNorm | MtpHiddenNorm
+            | MtpNorm => Part::Exact,
         }
     }
 
@@ -226,6 +254,10 @@ impl ModelConfig {
             Role::FinalNorm | Role::AttentionNorm | Role::MlpNorm => vector(hidden),
             Role::LmHead if self.tie_word_embeddings => None,
             Role::LmHead => matrix(self.vocab_size, hidden),
+            Role::MtpEmbeddingNorm | Role::MtpHiddenNorm | Role::MtpNorm => {
+                vector(hidden).filter(|_| kind.is_mtp())
+            }
+            Role::MtpProjection => matrix(hidden, 2 * hidden).filter(|_| kind.is_mtp()),
             role if role < Role::MlpNorm => self.attention_shape(role),
             role => self.mlp_shape(role, kind),
         }
@@ -319,4 +351,18 @@ const fn vector(len: u32) -> Option<Shape> {
         rows: 1,
         cols: len,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_role_has_its_own_number() {
+        let roles = Role::MODEL.iter().chain(&Role::LAYER);
+        for role in roles.clone() {
+            assert_eq!(Role::from_index(*role as u8), Some(role));
+        }
+        assert_eq!(Role::from_index(roles.count() as u8), None);
+    }
 }

@@ -13,6 +13,7 @@ use super::arena::Arena;
 use super::experts::{ExpertStore, StorageTraffic};
 use super::layer::{AttentionTensors, Layer};
 use super::linear::{panel_len, project, read_panel};
+use super::mtp::Mtp;
 use super::plan::{Plan, Sizes};
 use super::team::Team;
 
@@ -64,17 +65,19 @@ pub struct Decoder<'a, T> {
     pub(super) traffic: Traffic,
     /// Digest of the last call's expert choices.
     pub(super) routing: u64,
-    model: ModelTensors<'a>,
+    pub(super) model: ModelTensors<'a>,
+    /// What guesses ahead, if it was planned for.
+    pub(super) mtp: Option<Mtp<'a>>,
     kv: KvFormat,
     arena_used: u64,
 }
 
 /// The tensors that belong to no layer.
 #[derive(Debug)]
-struct ModelTensors<'a> {
-    embedding: Matrix<'a>,
+pub(super) struct ModelTensors<'a> {
+    pub(super) embedding: Matrix<'a>,
     inverse_frequencies: &'a [f32],
-    final_norm: &'a [f32],
+    pub(super) final_norm: &'a [f32],
     head: Matrix<'a>,
 }
 
@@ -132,6 +135,7 @@ impl<'a, T: Team> Decoder<'a, T> {
         let mut arena = Arena::new(arena)?;
         let buffers = Buffers::carve(&config, plan, &mut arena)?;
         let experts = ExpertStore::carve(&blob, storage, &plan.sizes, &mut arena)?;
+        let mtp = Mtp::carve(&blob, &config, &plan.sizes, &mut arena)?;
         Ok(Self {
             model: ModelTensors::new(&blob)?,
             blob,
@@ -140,6 +144,7 @@ impl<'a, T: Team> Decoder<'a, T> {
             isa,
             buffers,
             experts,
+            mtp,
             traffic: Traffic::default(),
             routing: 0,
             kv: plan.options.kv,
@@ -155,6 +160,11 @@ impl<'a, T: Team> Decoder<'a, T> {
     /// Tokens that the cache holds.
     pub const fn context(&self) -> usize {
         self.buffers.cache.context()
+    }
+
+    /// Layers that have rows in the cache.
+    pub(crate) const fn cached_layers(&self) -> usize {
+        self.config.num_hidden_layers as usize + self.mtp.is_some() as usize
     }
 
     /// The cache's memory.
@@ -218,7 +228,24 @@ impl<'a, T: Team> Decoder<'a, T> {
         logits: Logits,
     ) -> Result<(), EngineError> {
         self.check(tokens, position)?;
+        if let Some(first) = tokens.first() {
+            self.catch_up(position, *first)?;
+        }
         self.run(tokens, position, logits)
+    }
+
+    /// Forgets what guessing ahead knows of tokens after the first `position`.
+    pub(crate) fn truncate(&mut self, position: usize) {
+        if let Some(mtp) = &mut self.mtp {
+            mtp.truncate(position);
+        }
+    }
+
+    /// Tells guessing ahead that the cache was filled with `count` tokens.
+    pub(crate) fn restored(&mut self, count: usize) {
+        if let Some(mtp) = &mut self.mtp {
+            mtp.restore(count);
+        }
     }
 
     /// The last token's logits, after a call with [`Logits::Last`].
@@ -239,7 +266,7 @@ impl<'a, T: Team> Decoder<'a, T> {
         read_panel(self.buffers.logits, tokens, index, out);
     }
 
-    fn check(&self, tokens: &[u32], position: usize) -> Result<(), EngineError> {
+    pub(super) fn check(&self, tokens: &[u32], position: usize) -> Result<(), EngineError> {
         if tokens.is_empty() || tokens.len() > self.batch() {
             return Err(EngineError::NoTokens);
         }
@@ -269,22 +296,29 @@ impl<'a, T: Team> Decoder<'a, T> {
         self.embed(tokens);
         self.compute_angles(&step);
         for index in 0..self.config.num_hidden_layers as usize {
-            let layer = Layer::new(&self.blob, index)?;
-            self.normalize(layer.attention_norm, step.tokens);
-            match &layer.attention {
-                AttentionTensors::Mla(mla) => self.latent_attention(index, mla, &step)?,
-                AttentionTensors::Gqa(gqa) => self.grouped_attention(index, gqa, &step)?,
-            }
-            self.add_output(&layer.output, layer.output_bias, step.tokens);
-            self.normalize(layer.mlp_norm, step.tokens);
-            self.mlp(&layer.mlp, step.tokens)?;
+            self.layer(index, &step)?;
         }
+        self.keep_hidden(tokens, position);
+        let norm = self.model.final_norm;
         match logits {
             Logits::None => {}
-            Logits::Last => self.head(step.tokens - 1, 1),
-            Logits::All => self.head(0, step.tokens),
+            Logits::Last => self.head(step.tokens - 1, 1, norm),
+            Logits::All => self.head(0, step.tokens, norm),
         }
         Ok(())
+    }
+
+    /// Layer `index`, on the residual stream.
+    pub(super) fn layer(&mut self, index: usize, step: &Step) -> Result<(), EngineError> {
+        let layer = Layer::new(&self.blob, index)?;
+        self.normalize(layer.attention_norm, step.tokens);
+        match &layer.attention {
+            AttentionTensors::Mla(mla) => self.latent_attention(index, mla, step)?,
+            AttentionTensors::Gqa(gqa) => self.grouped_attention(index, gqa, step)?,
+        }
+        self.add_output(&layer.output, layer.output_bias, step.tokens);
+        self.normalize(layer.mlp_norm, step.tokens);
+        self.mlp(&layer.mlp, step.tokens)
     }
 
     fn embed(&mut self, tokens: &[u32]) {
@@ -299,7 +333,7 @@ impl<'a, T: Team> Decoder<'a, T> {
         self.traffic.weights += (embedding.row_bytes() * tokens.len()) as u64;
     }
 
-    fn compute_angles(&mut self, step: &Step) {
+    pub(super) fn compute_angles(&mut self, step: &Step) {
         let half = self.config.rope_dim() as usize / 2;
         for token in 0..step.tokens {
             let angles = token * half..(token + 1) * half;
@@ -330,8 +364,8 @@ impl<'a, T: Team> Decoder<'a, T> {
         self.traffic.weights += size_of_val(weight) as u64;
     }
 
-    /// Logits of `count` tokens from token `first` on.
-    fn head(&mut self, first: usize, count: usize) {
+    /// Logits of `count` tokens from token `first` on, after the norm `norm`.
+    pub(super) fn head(&mut self, first: usize, count: usize, norm: &[f32]) {
         let hidden = self.config.hidden_size as usize;
         if first > 0 {
             // Downwards, so that nothing is overwritten before it is read.
@@ -343,7 +377,7 @@ impl<'a, T: Team> Decoder<'a, T> {
                 }
             }
         }
-        self.normalize(self.model.final_norm, count);
+        self.normalize(norm, count);
         let head = self.model.head;
         self.traffic.weights += head.bytes().len() as u64;
         project(

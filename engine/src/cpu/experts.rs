@@ -89,7 +89,10 @@ impl<'a> ExpertStore<'a> {
         match storage {
             None if blob.lacks_experts() => Err(EngineError::NoExperts),
             None => Ok(Self::Mapped),
-            Some(storage) => Ok(Self::Stored(Slots::new(blob, storage, table, memory)?)),
+            Some(storage) => {
+                let slots = Slots::new(blob, sizes.layers, storage, table, memory)?;
+                Ok(Self::Stored(slots))
+            }
         }
     }
 
@@ -128,6 +131,7 @@ impl<'a> ExpertStore<'a> {
 impl<'a> Slots<'a> {
     fn new(
         blob: &Blob<'_>,
+        layers: usize,
         storage: &'a mut dyn BlockStorage,
         table: &'a mut [Slot],
         memory: &'a mut [u8],
@@ -141,7 +145,7 @@ impl<'a> Slots<'a> {
             storage,
             table,
             memory,
-            layers: blob.moe_layers(usize::MAX),
+            layers: blob.moe_layers(layers),
             payload_offset: blob.payload_offset(),
             clock: 0,
             traffic: StorageTraffic::default(),

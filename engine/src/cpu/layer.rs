@@ -93,6 +93,12 @@ impl<'a> Layer<'a> {
     pub(super) fn new(blob: &Blob<'a>, index: usize) -> Result<Self, EngineError> {
         let config = &blob.manifest().config;
         let tensors = &mut blob.layer_tensors(index);
+        if blob.layer_kind(index).is_mtp() {
+            // These were taken when the session began.
+            for role in Role::MTP {
+                tensor(tensors, role)?;
+            }
+        }
         Ok(Self {
             attention_norm: vector(tensors, Role::AttentionNorm),
             attention: AttentionTensors::take(config, tensors)?,

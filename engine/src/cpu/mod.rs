@@ -14,6 +14,7 @@ mod heads;
 mod layer;
 mod linear;
 mod mlp;
+mod mtp;
 mod plan;
 mod team;
 #[cfg(feature = "std")]

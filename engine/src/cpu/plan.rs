@@ -26,6 +26,9 @@ pub struct PlanOptions {
     /// Experts that are kept in memory if they are read from storage; 0: they
     /// are read in place. Each layer with experts has its share of the slots.
     pub expert_slots: u32,
+    /// Room for the layer for multi-token prediction, which guesses tokens ahead
+    /// ([`Session::draft`](crate::Session::draft)).
+    pub mtp: bool,
 }
 
 impl PlanOptions {
@@ -37,6 +40,7 @@ impl PlanOptions {
             logits: 1,
             kv: manifest.kv,
             expert_slots: 0,
+            mtp: false,
         }
     }
 }
@@ -89,6 +93,14 @@ pub(super) struct Sizes {
     pub(super) picked: usize,
     /// Logits `[logits, vocab_size]`.
     pub(super) logits: usize,
+    /// Layers that have rows in the cache.
+    pub(super) layers: usize,
+    /// Last tokens, for guessing ahead.
+    pub(super) tokens: usize,
+    /// Their hidden states `[batch, hidden_size]`.
+    pub(super) hidden: usize,
+    /// One more hidden state.
+    pub(super) guessed: usize,
     /// Experts in memory.
     pub(super) slots: usize,
     /// Bytes of one of them.
@@ -99,9 +111,18 @@ impl Plan {
     /// Plans a session of the model that `manifest` describes.
     ///
     /// # Errors
-    /// If context or batch is 0, or the sizes exceed the address space.
+    /// If context or batch is 0, the sizes exceed the address space, or there is
+    /// no layer for multi-token prediction where one is asked for.
     pub fn new(manifest: &Manifest<'_>, options: PlanOptions) -> Result<Self, EngineError> {
-        Self::for_config(&manifest.config, manifest.expert_sizes(), options)
+        if options.mtp && manifest.mtp_layer().is_none() {
+            return Err(EngineError::NoMtpLayer);
+        }
+        let experts = if options.mtp {
+            manifest.expert_sizes()
+        } else {
+            manifest.model_expert_sizes()
+        };
+        Self::for_config(&manifest.config, experts, options)
     }
 
     /// As [`Self::new`], before there is a manifest. The configuration must
@@ -124,12 +145,12 @@ impl Plan {
             }
         }
         let layout = RowLayout::new(config, options.kv);
+        let sizes = Sizes::new(config, experts, &options)?;
         let kv_bytes = (layout.row_bytes as u64)
             .checked_mul(u64::from(options.context))
-            .and_then(|bytes| bytes.checked_mul(u64::from(config.num_hidden_layers)))
+            .and_then(|bytes| bytes.checked_mul(sizes.layers as u64))
             .ok_or(EngineError::PlanTooLarge)?;
         let kv_bytes = padded_bytes::<u8>(to_usize(kv_bytes)?);
-        let sizes = Sizes::new(config, experts, &options)?;
         let scratch_bytes = sizes.scratch_bytes();
         let slot_bytes = sizes.slot_bytes();
         let total = scratch_bytes
@@ -191,10 +212,12 @@ impl Sizes {
         experts: ExpertSizes,
         options: &PlanOptions,
     ) -> Result<Self, EngineError> {
-        let widths = Widths::new(config);
+        let widths = Widths::new(config, options.mtp);
         let batch = u64::from(options.batch);
         let of_batch = |columns: u64| to_usize(columns.saturating_mul(batch));
         let moe = config.moe.as_ref();
+        let of_mtp = |columns: u64| to_usize(if options.mtp { columns } else { 0 });
+        let hidden_size = u64::from(config.hidden_size);
         Ok(Self {
             residual: of_batch(config.hidden_size.into())?,
             input: of_batch(widths.input)?,
@@ -211,6 +234,10 @@ impl Sizes {
             logits: panel_len(config.vocab_size as usize, 1)
                 .checked_mul(options.logits as usize)
                 .ok_or(EngineError::PlanTooLarge)?,
+            layers: to_usize(u64::from(config.num_hidden_layers) + u64::from(options.mtp))?,
+            tokens: of_mtp(batch)?,
+            hidden: of_mtp(hidden_size.saturating_mul(batch))?,
+            guessed: of_mtp(hidden_size)?,
             slots: to_usize(experts.count.min(options.expert_slots.into()))?,
             slot: to_usize(experts.largest)?,
         })
@@ -242,6 +269,9 @@ impl Sizes {
             padded_bytes::<u32>(self.picked),
             padded_bytes::<f32>(self.picked),
             padded_bytes::<f32>(self.logits),
+            padded_bytes::<u32>(self.tokens),
+            padded_bytes::<f32>(self.hidden),
+            padded_bytes::<f32>(self.guessed),
         ]
         .iter()
         .fold(0, |sum, bytes| sum.saturating_add(*bytes))
@@ -258,7 +288,7 @@ struct Widths {
 }
 
 impl Widths {
-    fn new(config: &ModelConfig) -> Self {
+    fn new(config: &ModelConfig, mtp: bool) -> Self {
         let heads = u64::from(config.num_attention_heads);
         let rows = |n: u32| u64::from(n.next_multiple_of(LANES as u32));
         let cols = |n: u32| u64::from(n.next_multiple_of(GROUP as u32));
@@ -269,6 +299,9 @@ impl Widths {
         let experts = config.moe.map_or(0, |moe| moe.num_experts);
 
         let mut input = cols(config.hidden_size).max(cols(config.attention_output_size()));
+        if mtp {
+            input = input.max(cols(2 * config.hidden_size));
+        }
         let mut middle = cols(mlp);
         let mut panel = rows(config.hidden_size)
             .max(rows(config.query_size()))

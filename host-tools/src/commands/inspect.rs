@@ -121,6 +121,23 @@ fn records(blob: &Blob<'_>) -> Vec<TensorRecord> {
         .collect()
 }
 
+/// Bytes of the layer for multi-token prediction, if there is one.
+fn mtp_bytes(blob: &Blob<'_>) -> Option<u64> {
+    let layer = blob.manifest().mtp_layer()?;
+    let tensors = blob.layer_tensors(layer);
+    Some(tensors.map(|tensor| tensor_bytes(tensor.record())).sum())
+}
+
+/// What guessing ahead adds to the arena.
+fn mtp_arena_bytes(blob: &Blob<'_>, plan: &Plan) -> Option<u64> {
+    let options = PlanOptions {
+        mtp: true,
+        ..plan.options
+    };
+    let with = Plan::new(blob.manifest(), options).ok()?;
+    Some(with.arena_bytes() - plan.arena_bytes())
+}
+
 fn tensor_bytes(record: &TensorRecord) -> u64 {
     if record.role.is_vector() {
         return u64::from(record.cols) * 4;
@@ -177,6 +194,9 @@ fn report(blob: &Blob<'_>, plan: &Plan) -> Value {
             "sliding_window": config.sliding_window,
         },
         "parts": parts,
+        "mtp": mtp_bytes(blob).map(|bytes| json!({
+            "bytes": bytes, "arena_bytes": mtp_arena_bytes(blob, plan),
+        })),
         "bytes_touched_per_token": {
             "weights": touched.weights, "experts": touched.experts,
         },
@@ -288,6 +308,14 @@ impl std::fmt::Display for Page<'_> {
                 part.formats.join(", ")
             )?;
         }
+        if let Some(size) = mtp_bytes(self.blob) {
+            writeln!(
+                f,
+                "  {:<11} {:>11}  multi-token prediction, for `run --draft mtp`",
+                "mtp layer",
+                bytes(size)
+            )?;
+        }
         let touched = touched_weight_bytes(self.blob);
         let row = RowLayout::new(config, plan.options.kv).row_bytes as u64;
         let row = row * u64::from(config.num_hidden_layers);
@@ -315,6 +343,9 @@ impl std::fmt::Display for Page<'_> {
             bytes(plan.arena_bytes()),
             plan.arena_bytes()
         )?;
+        if let Some(more) = mtp_arena_bytes(self.blob, plan) {
+            writeln!(f, "  with mtp    {:>11}  more", bytes(more))?;
+        }
         writeln!(
             f,
             "  read-only   {:>11}  (flash or mapped file)",

@@ -22,6 +22,7 @@ use crate::terminal::{self, bytes};
   briquette pack model.gguf -o model.briq --context 1024 --kv q4
   briquette pack ./llama -o small.briq --embedding q4a --head q4a
   briquette pack ./tiny -o exact.briq --weights f32 --kv f32
+  briquette pack ./DeepSeek-V3 -o v3.briq --mtp
   briquette pack ./sentry -o sentry.briq --target rp2350 --context 256 --batch 1
 
 Memory stays below 600 MB whatever the checkpoint's size. An existing OUT is
@@ -59,6 +60,9 @@ pub(crate) struct Args {
     /// Tokens that prefill takes at a time
     #[arg(long, default_value_t = 32, value_name = "N")]
     batch: u32,
+    /// Pack the layer for multi-token prediction too, for `run --draft mtp`
+    #[arg(long)]
+    mtp: bool,
     /// Leave the tokenizer out: the briquette works on token ids
     #[arg(long)]
     no_tokenizer: bool,
@@ -101,6 +105,7 @@ impl Args {
             kv: Kv::Q8,
             context: None,
             batch: 32,
+            mtp: false,
             no_tokenizer: false,
             target: None,
             json: false,
@@ -147,9 +152,11 @@ pub(crate) fn run(args: &Args) -> Result<(), CommandError> {
         },
         context,
         batch: args.batch,
+        mtp: args.mtp,
         target: args.target.as_deref().map(Target::find).transpose()?,
         summary: summary(args, context),
     };
+    let leaves_mtp_out = source.weights.model().mtp.is_some() && !args.mtp;
     let bar = terminal::progress(1, "Pressing");
     let packed = press(&mut source, &options, &args.output, |done, total| {
         bar.set_length(total);
@@ -170,6 +177,7 @@ pub(crate) fn run(args: &Args) -> Result<(), CommandError> {
             "file_bytes": packed.file_bytes,
             "parameters": packed.parameters,
             "bits_per_weight": packed.file_bytes as f64 * 8.0 / packed.parameters as f64,
+            "mtp": args.mtp,
             "seconds": seconds,
             "peak_memory_bytes": peak_memory(),
         });
@@ -185,6 +193,12 @@ pub(crate) fn run(args: &Args) -> Result<(), CommandError> {
         )?;
         if let Some(fit) = &packed.fit {
             writeln!(out, "{fit}")?;
+        }
+        if leaves_mtp_out {
+            writeln!(
+                out,
+                "The layer for multi-token prediction was left out; --mtp packs it"
+            )?;
         }
     }
     Ok(())
@@ -210,5 +224,6 @@ fn summary(args: &Args, context: u32) -> String {
         }
     }
     let kv = format!("{:?}", args.kv).to_lowercase();
-    summary + &format!(" --kv {kv} --context {context} --batch {}", args.batch)
+    let mtp = if args.mtp { " --mtp" } else { "" };
+    summary + &format!(" --kv {kv} --context {context} --batch {}{mtp}", args.batch)
 }

@@ -53,6 +53,9 @@ pub enum ImportError {
         /// What would make sense.
         expected: String,
     },
+    /// There is nothing to guess ahead with.
+    #[error("the checkpoint has no layer for multi-token prediction: leave out --mtp")]
+    NoMtpLayer,
     /// A tensor is absent.
     #[error("tensor `{tensor}` is missing from the checkpoint")]
     MissingTensor {

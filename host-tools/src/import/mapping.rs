@@ -52,4 +52,11 @@ pub trait Mapping {
     /// lies. Only asked for tensors that the model's configuration has, never
     /// for [`Role::RopeInverseFrequency`].
     fn recipe(&self, id: TensorId, index: u32) -> Recipe;
+
+    /// The names of tensors that the layer for multi-token prediction, number
+    /// `layer`, may repeat although it shares them with the model, and what they
+    /// are for.
+    fn mtp_copies(&self, _layer: u32) -> Vec<(Role, String)> {
+        Vec::new()
+    }
 }

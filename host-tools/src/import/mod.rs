@@ -33,6 +33,9 @@ pub struct Model {
     pub config: ModelConfig,
     /// One entry a layer.
     pub layers: Vec<LayerKind>,
+    /// The layer for multi-token prediction that the checkpoint has after these;
+    /// [`Weights::add_mtp_layer`] makes it one of them.
+    pub mtp: Option<LayerKind>,
     /// RoPE's inverse frequencies, scaling applied: `rope_dim / 2` numbers.
     pub rope_inverse_frequencies: Vec<f32>,
 }

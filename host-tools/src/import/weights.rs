@@ -48,6 +48,57 @@ impl Weights {
         &self.model
     }
 
+    /// Makes the layer for multi-token prediction one of the model's layers.
+    ///
+    /// # Errors
+    /// If the checkpoint has none, or one that does not share the model's
+    /// embedding and head.
+    pub fn add_mtp_layer(&mut self) -> Result<(), ImportError> {
+        let Some(kind) = self.model.mtp.take() else {
+            return Err(ImportError::NoMtpLayer);
+        };
+        for (role, copy) in self.mapping.mtp_copies(self.model.layers.len() as u32) {
+            let role = match role {
+                Role::LmHead if self.model.config.tie_word_embeddings => Role::Embedding,
+                role => role,
+            };
+            let original = self.mapping.recipe(TensorId { role, layer: 0 }, 0).tensor;
+            if !self.is_copy(&copy, &original)? {
+                return Err(ImportError::Unsupported {
+                    what: "multi-token prediction with an own",
+                    found: copy,
+                    supported: format!("the same weights as `{original}`"),
+                });
+            }
+        }
+        self.model.layers.push(kind);
+        Ok(())
+    }
+
+    /// Whether there is no tensor `copy`, or one like `original`, as far as a
+    /// sample of its rows shows.
+    fn is_copy(&mut self, copy: &str, original: &str) -> Result<bool, ImportError> {
+        const SAMPLE: u64 = 64;
+        let (found, expected) = (self.store.find(copy), self.store.find(original));
+        let (Some(found), Some(expected)) = (found, expected) else {
+            return Ok(true);
+        };
+        if found.shape != expected.shape {
+            return Ok(false);
+        }
+        let rows = found.shape.first().copied().unwrap_or(0);
+        let (mut ours, mut theirs) = (Rows::default(), Rows::default());
+        for sample in 0..SAMPLE.min(rows) {
+            let row = sample * rows / SAMPLE.min(rows);
+            self.store.read_rows(copy, row..row + 1, &mut ours)?;
+            self.store.read_rows(original, row..row + 1, &mut theirs)?;
+            if ours.values != theirs.values {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
     /// All tensors that the model has, in file order.
     pub fn ids(&self) -> impl Iterator<Item = TensorId> + use<'_> {
         let layers = (0..).zip(&self.model.layers);

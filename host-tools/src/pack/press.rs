@@ -33,6 +33,8 @@ pub struct PackOptions {
     pub context: u32,
     /// Tokens that prefill takes at a time.
     pub batch: u32,
+    /// Whether to pack the layer for multi-token prediction too.
+    pub mtp: bool,
     /// A device that the model must fit.
     pub target: Option<Target>,
     /// The options as a person would type them, for the manifest.
@@ -78,6 +80,9 @@ pub fn press(
     path: &Path,
     mut progress: impl FnMut(u64, u64) -> ControlFlow<()>,
 ) -> Result<Packed, PackError> {
+    if options.mtp {
+        source.weights.add_mtp_layer()?;
+    }
     let model = source.weights.model().clone();
     model.config.check()?;
     source.weights.check()?;
@@ -93,6 +98,7 @@ pub fn press(
         logits: 1,
         kv: options.kv,
         expert_slots: 0,
+        mtp: false,
     };
     let plan = Plan::for_config(&model.config, ExpertSizes::default(), plan_options)?;
     let single_turn = source.single_turn.clone();

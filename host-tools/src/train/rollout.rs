@@ -91,6 +91,7 @@ impl Player {
     ) -> Result<Self, RolloutError> {
         let mut source = checkpoint::open(source)?;
         let options = PackOptions {
+            mtp: false,
             formats: FormatChoice::new(weights),
             kv,
             context: context as u32,

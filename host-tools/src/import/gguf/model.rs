@@ -49,6 +49,7 @@ pub(super) fn model(file: &mut Gguf) -> Result<Model, ImportError> {
     let layers = keys.layers()?;
     let moe = keys.experts(&layers)?;
     let rope = keys.rope(attention)?;
+    let mtp = keys.mtp_layer(&layers);
     let any_dense = layers.iter().any(|kind| !kind.is_moe());
     let config = ModelConfig {
         vocab_size: keys.vocab_size()?,
@@ -77,6 +78,7 @@ pub(super) fn model(file: &mut Gguf) -> Result<Model, ImportError> {
         architecture: found,
         config,
         layers,
+        mtp,
         rope_inverse_frequencies: inverse_frequencies.map(|(f, factor)| f / factor).collect(),
     })
 }
@@ -204,6 +206,15 @@ impl Keys<'_> {
                 LayerKind(kind | (u8::from(sliding) * LayerKind::SLIDING))
             })
             .collect())
+    }
+
+    /// The block for multi-token prediction that follows the model's own.
+    fn mtp_layer(&self, layers: &[LayerKind]) -> Option<LayerKind> {
+        let block = format!("blk.{}.", layers.len());
+        let experts = self.has_tensor(&format!("{block}ffn_gate_inp.weight"));
+        let kind = LayerKind(LayerKind::MTP | (u8::from(experts) * LayerKind::MOE));
+        self.has_tensor(&format!("{block}nextn.eh_proj.weight"))
+            .then_some(kind)
     }
 
     /// Only `llama` files (Mistral, Mixtral) carry a window that all layers have.

@@ -120,11 +120,26 @@ impl Mapping for GgufMapping {
             transform: self.transform(id.role),
         }
     }
+
+    fn mtp_copies(&self, layer: u32) -> Vec<(Role, String)> {
+        vec![
+            (
+                Role::Embedding,
+                format!("blk.{layer}.nextn.embed_tokens.weight"),
+            ),
+            (
+                Role::LmHead,
+                format!("blk.{layer}.nextn.shared_head_head.weight"),
+            ),
+        ]
+    }
 }
 
 /// A layer kind that has the tensor: shapes depend on nothing else.
 fn kind_of(role: Role) -> LayerKind {
-    if role >= Role::Router {
+    if Role::MTP.contains(&role) {
+        LayerKind(LayerKind::MTP)
+    } else if role >= Role::Router {
         LayerKind(LayerKind::MOE)
     } else {
         LayerKind::default()
@@ -175,5 +190,9 @@ const fn name(role: Role) -> &'static str {
         Role::ExpertGate => "ffn_gate_exps.weight",
         Role::ExpertUp => "ffn_up_exps.weight",
         Role::ExpertDown => "ffn_down_exps.weight",
+        Role::MtpEmbeddingNorm => "nextn.enorm.weight",
+        Role::MtpHiddenNorm => "nextn.hnorm.weight",
+        Role::MtpProjection => "nextn.eh_proj.weight",
+        Role::MtpNorm => "nextn.shared_head_norm.weight",
     }
 }

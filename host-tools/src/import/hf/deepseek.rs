@@ -6,7 +6,7 @@
 //! V3's router follows from the architecture alone, whatever `topk_method` and
 //! `scoring_func` say.
 
-use briquette_engine::blob::{Attention, Mla, Moe, Router, Scoring};
+use briquette_engine::blob::{Attention, LayerKind, Mla, Moe, Router, Scoring};
 
 use super::keys::Keys;
 use super::settings::{Decoder, Defaults, Parts, Skeleton, layer_kinds};
@@ -108,6 +108,11 @@ fn decoder(
         _ => None,
     };
     let is_moe = |layer| moe.is_some() && layer >= first_moe;
+    let mtp = keys.count_or("num_nextn_predict_layers", 0)? > 0;
+    let mtp = mtp.then(|| {
+        let experts = u8::from(is_moe(skeleton.num_layers)) * LayerKind::MOE;
+        LayerKind(LayerKind::MTP | experts)
+    });
     Ok(skeleton.finish(Parts {
         attention: Attention::Mla(attention),
         softmax_scale: head_dim.powf(-0.5) * rope.score_scale * rope.score_scale,
@@ -117,6 +122,7 @@ fn decoder(
         moe,
         sliding_window: None,
         layers: layer_kinds(skeleton.num_layers, is_moe, |_| false),
+        mtp,
     }))
 }
 

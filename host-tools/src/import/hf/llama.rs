@@ -34,6 +34,7 @@ pub(super) fn llama(keys: Keys<'_>) -> Result<Decoder, ImportError> {
         moe: None,
         sliding_window: None,
         layers: layer_kinds(skeleton.num_layers, |_| false, |_| false),
+        mtp: None,
     }))
 }
 
@@ -61,5 +62,6 @@ pub(super) fn mistral(keys: Keys<'_>) -> Result<Decoder, ImportError> {
         moe: None,
         sliding_window: window,
         layers: layer_kinds(skeleton.num_layers, |_| false, |_| window.is_some()),
+        mtp: None,
     }))
 }

@@ -43,5 +43,6 @@ pub(super) fn mixtral(keys: Keys<'_>) -> Result<Decoder, ImportError> {
         moe: Some(moe),
         sliding_window: window,
         layers: layer_kinds(skeleton.num_layers, |_| true, |_| window.is_some()),
+        mtp: None,
     }))
 }

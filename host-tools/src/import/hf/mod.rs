@@ -91,7 +91,10 @@ pub fn open(folder: &Path) -> Result<HuggingFace, ImportError> {
         is_mixtral,
         |name| store.contains(name),
     );
-    let model = model(folder, keys, architecture, decoder)?;
+    let mut model = model(folder, keys, architecture, decoder)?;
+    // Configurations go on speaking of it where files were published without.
+    let joins = format!("model.layers.{}.eh_proj.weight", model.layers.len());
+    model.mtp = model.mtp.filter(|_| store.contains(&joins));
     let optional = |name: &str| files::optional_json(&folder.join(name), MAX_CONFIG_BYTES);
     let tokenizer_config = optional("tokenizer_config.json")?;
     let template = folder.join("chat_template.jinja");
@@ -201,6 +204,7 @@ fn model(
         name: stated.or_else(|| last_component(folder)),
         config: decoder.config,
         layers: decoder.layers,
+        mtp: decoder.mtp,
         rope_inverse_frequencies: decoder.rope_inverse_frequencies,
     })
 }

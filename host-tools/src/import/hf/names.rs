@@ -52,7 +52,8 @@ impl Names {
         Self {
             config,
             adjacent_rope_pairs,
-            experts: (0..config.num_hidden_layers).map(detect).collect(),
+            // One more: the layer for multi-token prediction.
+            experts: (0..=config.num_hidden_layers).map(detect).collect(),
         }
     }
 
@@ -191,6 +192,14 @@ impl Mapping for Names {
             _ => self.plain(id),
         }
     }
+
+    fn mtp_copies(&self, layer: u32) -> Vec<(Role, String)> {
+        let name = |rest: &str| format!("model.layers.{layer}.{rest}.weight");
+        vec![
+            (Role::Embedding, name("embed_tokens")),
+            (Role::LmHead, name("shared_head.head")),
+        ]
+    }
 }
 
 impl ExpertNames {
@@ -242,6 +251,8 @@ fn kind_with(role: Role) -> LayerKind {
     ];
     LayerKind(if dense.contains(&role) {
         0
+    } else if Role::MTP.contains(&role) {
+        LayerKind::MTP
     } else {
         LayerKind::MOE
     })
@@ -283,6 +294,10 @@ fn suffix(role: Role) -> &'static str {
         Role::SharedGateBias => "mlp.shared_experts.gate_proj.bias",
         Role::SharedUpBias => "mlp.shared_experts.up_proj.bias",
         Role::SharedDownBias => "mlp.shared_experts.down_proj.bias",
+        Role::MtpEmbeddingNorm => "enorm.weight",
+        Role::MtpHiddenNorm => "hnorm.weight",
+        Role::MtpProjection => "eh_proj.weight",
+        Role::MtpNorm => "shared_head.norm.weight",
         // Named elsewhere: by the model, by the router's module, by the expert.
         Role::Embedding
         | Role::RopeInverseFrequency

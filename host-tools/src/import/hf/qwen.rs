@@ -79,6 +79,7 @@ pub(super) fn qwen3_moe(keys: Keys<'_>) -> Result<Decoder, ImportError> {
         moe: Some(moe),
         sliding_window: window,
         layers: layer_kinds(skeleton.num_layers, is_moe, |_| window.is_some()),
+        mtp: None,
     }))
 }
 
@@ -107,6 +108,7 @@ fn dense(keys: Keys<'_>, skeleton: Skeleton, attention: Gqa) -> Result<Decoder, 
         moe: None,
         sliding_window: window,
         layers: sliding_layers(keys, skeleton.num_layers, window)?,
+        mtp: None,
     }))
 }
 

@@ -15,6 +15,8 @@ const MAX_LAYERS: u32 = 1 << 16;
 pub(super) struct Decoder {
     pub(super) config: ModelConfig,
     pub(super) layers: Vec<LayerKind>,
+    /// The layer for multi-token prediction, if the configuration speaks of one.
+    pub(super) mtp: Option<LayerKind>,
     pub(super) rope_inverse_frequencies: Vec<f32>,
     /// RoPE pairs stand side by side in the checkpoint.
     pub(super) adjacent_rope_pairs: bool,
@@ -53,6 +55,7 @@ pub(super) struct Parts {
     pub(super) moe: Option<Moe>,
     pub(super) sliding_window: Option<u32>,
     pub(super) layers: Vec<LayerKind>,
+    pub(super) mtp: Option<LayerKind>,
 }
 
 impl Skeleton {
@@ -121,6 +124,7 @@ impl Skeleton {
         Decoder {
             config,
             layers: parts.layers,
+            mtp: parts.mtp,
             rope_inverse_frequencies: parts.rope.inverse_frequencies,
             adjacent_rope_pairs: parts.adjacent_rope_pairs,
         }

@@ -77,6 +77,7 @@ fn model() -> Model {
         bias: true,
     };
     Model {
+        mtp: None,
         architecture: "Test".to_owned(),
         name: None,
         config: ModelConfig {
