@@ -217,6 +217,73 @@ fn guesses_change_the_speed_and_not_the_answer() {
     }
 }
 
+/// A golden checkpoint with a layer for multi-token prediction, given a tokenizer
+/// of one character a token.
+fn mtp_checkpoint(place: &Workplace) -> String {
+    let folder = place.path("checkpoint");
+    fs::create_dir(&folder).unwrap();
+    for entry in fs::read_dir(golden("v3-yarn-mscale")).unwrap() {
+        let path = entry.unwrap().path();
+        fs::copy(&path, Path::new(&folder).join(path.file_name().unwrap())).unwrap();
+    }
+    let vocab: serde_json::Map<_, _> = ('!'..='~')
+        .chain(['\u{120}', '\u{10a}'])
+        .enumerate()
+        .map(|(id, character)| (character.to_string(), id.into()))
+        .collect();
+    let tokenizer = serde_json::json!({
+        "model": { "type": "BPE", "vocab": vocab, "merges": [] },
+        "added_tokens": [],
+        "normalizer": null,
+        "pre_tokenizer": { "type": "ByteLevel", "add_prefix_space": false, "use_regex": true },
+        "decoder": { "type": "ByteLevel" },
+    });
+    let path = Path::new(&folder).join("tokenizer.json");
+    fs::write(path, tokenizer.to_string()).unwrap();
+    folder
+}
+
+#[test]
+fn the_layer_for_multi_token_prediction_changes_no_answer() {
+    let place = Workplace::new();
+    let checkpoint = mtp_checkpoint(&place);
+    let model = place.path("mtp.briq");
+    let pack = ["pack", &checkpoint, "-o", &model, "--context", "64"];
+    assert!(succeed(&pack).contains("--mtp"));
+    assert_eq!(json(&["inspect", &model])["mtp"], Value::Null);
+    let run = |more: &[&str]| {
+        json(&[&["run", &model, "--raw", "-p", "ab cd", "-n", "40"], more].concat())
+    };
+    let plain = run(&["--draft", "0"]);
+    assert_eq!(plain["draft"], "none");
+    let run_mtp = ["run", &model, "--raw", "-p", "ab", "--draft", "mtp"];
+    assert!(fail(&run_mtp).contains("pack it with --mtp"));
+
+    let packed = json(&[&pack[..], &["--mtp"]].concat());
+    assert_eq!(packed["mtp"], true);
+    assert!(json(&["inspect", &model])["mtp"]["bytes"].as_u64() > Some(10_000));
+    assert!(succeed(&["inspect", &model]).contains("mtp layer"));
+    for sampling in [&["--temp", "0"][..], &["--temp", "0.9", "--seed", "5"]] {
+        let plain = run(&[&["--draft", "0"], sampling].concat());
+        for draft in ["mtp", "mtp:3"] {
+            let guessed = run(&[&["--draft", draft], sampling].concat());
+            assert_eq!(guessed["tokens"], plain["tokens"], "{draft} {sampling:?}");
+            assert_eq!(guessed["draft"], "mtp");
+            let [passes, proposed, accepted] =
+                ["decode_passes", "drafts_proposed", "drafts_accepted"]
+                    .map(|field| guessed[field].as_u64().unwrap());
+            assert!(proposed >= passes - 2, "{guessed}");
+            let plain_passes = plain["decode_passes"].as_u64().unwrap();
+            assert_eq!(passes + accepted, plain_passes, "{guessed}");
+        }
+    }
+    let flex = [&run_mtp[..], &["--backend", "flex"]].concat();
+    assert!(fail(&flex).contains("`cpu` backend only"));
+
+    let other = ["pack", &golden("tiny-v3"), "-o", &place.path("x"), "--mtp"];
+    assert!(fail(&other).contains("no layer for multi-token prediction"));
+}
+
 #[test]
 fn a_prompt_is_kept_for_later_runs() {
     let place = Workplace::new();

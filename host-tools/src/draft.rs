@@ -1,4 +1,5 @@
-//! Guessing tokens ahead from the text so far.
+//! Guessing tokens ahead, from the text so far or with the model's own layer for
+//! it.
 //!
 //! What was said once is often said again: code under edit, names, quotations.
 //! So the last few tokens are looked up in all that came before, and what
@@ -6,6 +7,58 @@
 //! decoding; speculative decoding after Leviathan et al. 2022, with the text
 //! itself as the draft model). Only tokens that would have been sampled anyway
 //! are kept, so the answer stays the same.
+
+use std::str::FromStr;
+
+/// Where guesses come from, and how many tokens they are at most.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Draft {
+    /// The text so far.
+    Ngram(usize),
+    /// The layer for multi-token prediction.
+    Mtp(usize),
+}
+
+impl Draft {
+    /// No guesses.
+    pub const NONE: Self = Self::Ngram(0);
+
+    /// Tokens at most.
+    pub const fn limit(self) -> usize {
+        match self {
+            Self::Ngram(limit) | Self::Mtp(limit) => limit,
+        }
+    }
+
+    /// The name in `--json` reports.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Ngram(0) | Self::Mtp(0) => "none",
+            Self::Ngram(_) => "ngram",
+            Self::Mtp(_) => "mtp",
+        }
+    }
+}
+
+impl FromStr for Draft {
+    type Err = String;
+
+    /// `N`, `ngram`, `ngram:N`, `mtp` or `mtp:N`.
+    fn from_str(text: &str) -> Result<Self, String> {
+        let (kind, limit) = match text.split_once(':') {
+            Some((kind, limit)) => (kind, Some(limit)),
+            None if text.starts_with(|c: char| c.is_ascii_digit()) => ("ngram", Some(text)),
+            None => (text, None),
+        };
+        let limit = limit.map(str::parse).transpose();
+        let limit = limit.map_err(|error| format!("{error}; a number of tokens is wanted"))?;
+        match kind {
+            "ngram" => Ok(Self::Ngram(limit.unwrap_or(4))),
+            "mtp" => Ok(Self::Mtp(limit.unwrap_or(1))),
+            _ => Err("known are N, ngram, ngram:N, mtp and mtp:N".into()),
+        }
+    }
+}
 
 /// Tokens that must recur before a guess is made.
 const SHORTEST: usize = 3;
@@ -33,6 +86,23 @@ pub(crate) fn guess(history: &[u32], limit: usize) -> &[u32] {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn numbers_and_names_are_read() {
+        for (text, draft) in [
+            ("0", Draft::NONE),
+            ("7", Draft::Ngram(7)),
+            ("ngram", Draft::Ngram(4)),
+            ("ngram:2", Draft::Ngram(2)),
+            ("mtp", Draft::Mtp(1)),
+            ("mtp:3", Draft::Mtp(3)),
+        ] {
+            assert_eq!(text.parse(), Ok(draft), "{text}");
+        }
+        for text in ["", "mpt", "mtp:", "mtp:x", "-1", "4x"] {
+            assert!(text.parse::<Draft>().is_err(), "{text}");
+        }
+    }
 
     #[test]
     fn what_followed_the_longest_match_is_guessed() {

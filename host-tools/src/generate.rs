@@ -8,7 +8,7 @@ use briquette_engine::snapshot::SnapshotError;
 use briquette_engine::text::{Guide, GuideError, GuideOptions, Part, Sampler, SamplerError};
 use briquette_engine::{EngineError, Executor};
 
-use crate::draft;
+use crate::draft::{self, Draft};
 use crate::reasoning::{PartStream, part_after};
 use crate::text::TextModel;
 
@@ -53,6 +53,10 @@ pub struct Answer {
     /// Times that the weights were read for them: fewer than tokens where
     /// guesses came true.
     pub passes: usize,
+    /// Tokens that were guessed ahead.
+    pub drafted: usize,
+    /// Of these, tokens that came true.
+    pub accepted: usize,
     /// Experts fetched from storage; nothing if they are mapped.
     pub storage: StorageTraffic,
 }
@@ -83,9 +87,8 @@ pub struct Limits<'a> {
     pub thinking: Option<u32>,
     /// Whether the answer must be one thought and one answer, in their tags.
     pub guarantee: bool,
-    /// Tokens that may be guessed ahead from the text so far; any number gives
-    /// the same answer.
-    pub draft: usize,
+    /// How tokens are guessed ahead; any way gives the same answer.
+    pub draft: Draft,
     /// Whether the person wants to stop.
     pub interrupted: &'a dyn Fn() -> bool,
 }
@@ -160,7 +163,7 @@ impl<'s, 'a> Conversation<'s, 'a> {
         let mut stream = PartStream::new(*text.tokenizer(), part);
         let mut tokens = Vec::new();
         let mut sampled = VecDeque::from([first]);
-        let mut passes = 0;
+        let (mut passes, mut drafted, mut accepted) = (0, 0, 0);
         let stop = loop {
             let Some(token) = sampled.pop_front() else {
                 break Stop::Length;
@@ -185,7 +188,7 @@ impl<'s, 'a> Conversation<'s, 'a> {
             if self.session.position() == self.session.context() {
                 break Stop::ContextFull;
             }
-            let draft = self.draft(token, limits.draft.min(limits.tokens - tokens.len()));
+            let draft = self.draft(token, limits.draft, limits.tokens - tokens.len())?;
             passes += 1;
             if draft.is_empty() {
                 sampled.push_back(self.take_in(&[token], sampler, limits, guide.as_mut())?);
@@ -199,6 +202,9 @@ impl<'s, 'a> Conversation<'s, 'a> {
                     may_follow,
                     &mut sampled,
                 )?;
+                drafted += draft.len() - 1;
+                // The last one sampled was not guessed.
+                accepted += sampled.len().saturating_sub(1);
             }
         };
         stream.finish(&mut emit);
@@ -209,6 +215,8 @@ impl<'s, 'a> Conversation<'s, 'a> {
             prefill,
             decode: start.elapsed(),
             passes,
+            drafted,
+            accepted,
             storage: self.session.traffic().storage.since(&before),
         })
     }
@@ -248,13 +256,27 @@ impl<'s, 'a> Conversation<'s, 'a> {
 
     /// `token`, and what may follow it: at most `limit` guesses that fit the
     /// cache. Empty if there is nothing to guess.
-    fn draft(&mut self, token: u32, limit: usize) -> Vec<u32> {
+    fn draft(&mut self, token: u32, draft: Draft, limit: usize) -> Result<Vec<u32>, GenerateError> {
         let room = self.session.context() - self.session.position();
-        self.cached.push(token);
-        let guesses = draft::guess(&self.cached, limit.min(room - 1));
-        let tried = [&[token], guesses].concat();
-        self.cached.pop();
-        if tried.len() == 1 { Vec::new() } else { tried }
+        let limit = draft.limit().min(limit).min(room - 1);
+        let mut tried = vec![token];
+        match draft {
+            Draft::Mtp(_) if limit > 0 => {
+                tried.resize(1 + limit, 0);
+                let guessed = self.session.draft(token, &mut tried[1..])?;
+                tried.truncate(1 + guessed);
+            }
+            Draft::Mtp(_) => {}
+            Draft::Ngram(_) => {
+                self.cached.push(token);
+                tried.extend(draft::guess(&self.cached, limit));
+                self.cached.pop();
+            }
+        }
+        if tried.len() == 1 {
+            tried.clear();
+        }
+        Ok(tried)
     }
 
     /// Computes `tried` in one batch and samples after each of its tokens, as

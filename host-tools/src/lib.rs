@@ -6,7 +6,7 @@ pub mod checkpoint;
 pub mod cli;
 mod commands;
 pub mod device;
-mod draft;
+pub mod draft;
 pub mod executor;
 pub mod files;
 pub mod firmware;

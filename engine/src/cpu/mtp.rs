@@ -135,7 +135,7 @@ impl<'a, T: Team> Decoder<'a, T> {
         guesses: &mut [u32],
     ) -> Result<usize, EngineError> {
         self.check(&[token], position)?;
-        let room = self.context() - position - 1;
+        let room = self.context().saturating_sub(position + 1);
         let len = guesses.len().min(room);
         let guesses = guesses.get_mut(..len).unwrap_or_default();
         let routing = self.routing;
@@ -162,14 +162,14 @@ impl<'a, T: Team> Decoder<'a, T> {
         guesses: &mut [u32],
     ) -> Result<(), EngineError> {
         // The last row again, if need be: its result is wanted.
-        mtp.rows = mtp.rows.min(position - 1);
+        mtp.rows = mtp.rows.min(position.saturating_sub(1));
         let mut last = self.compute_rows(mtp, position, token)?;
         let mut before = None;
         for (i, guess) in guesses.iter_mut().enumerate() {
             if let Some(before) = before {
                 let step = Step {
                     tokens: 1,
-                    position: position - 1 + i,
+                    position: (position + i).saturating_sub(1),
                 };
                 self.join(mtp, &step, |_| (before, Some(&*mtp.guessed)));
                 self.predict(mtp.layer, &step)?;
@@ -220,7 +220,7 @@ impl<'a, T: Team> Decoder<'a, T> {
             self.predict(mtp.layer, &step)?;
             mtp.rows += step.tokens;
             mtp.last = token;
-            last = step.tokens - 1;
+            last = step.tokens.saturating_sub(1);
         }
         Ok(last)
     }

@@ -11,7 +11,8 @@ use serde_json::json;
 
 use super::{CommandError, Execution};
 use crate::chat::Message;
-use crate::executor::with_executor;
+use crate::draft::Draft;
+use crate::executor::{Backend, with_executor};
 use crate::files;
 use crate::generate::{Answer, Conversation, Limits, Stop};
 use crate::screen::{Screen, Written};
@@ -28,6 +29,7 @@ use crate::text::TextModel;
   briquette run model.briq -p \"How many r in strawberry?\" --think-budget 200
   briquette run model.briq --system \"You are terse.\" --prompt-cache terse.cache -p \"Why?\"
   briquette run model.briq -p \"Hello\" --expert-slots 32
+  briquette run v3.briq -p \"Hello\" --draft mtp
   briquette run model.briq            (a chat; an empty line or Ctrl-D ends it)
 
 What stands between <think> and </think> goes to stderr, the answer to stdout.
@@ -75,10 +77,11 @@ pub(crate) struct Args {
     /// what a later prompt has in common with it need not be computed
     #[arg(long, value_name = "FILE")]
     prompt_cache: Option<PathBuf>,
-    /// Tokens to guess ahead from the text so far; changes the speed, never the
-    /// answer: more where a text repeats itself, 0 for none
-    #[arg(long, default_value_t = 4, value_name = "N")]
-    draft: usize,
+    /// Tokens to guess ahead: N or ngram:N from the text so far, mtp:N with the layer
+    /// for multi-token prediction (`pack --mtp`), 0 for none. Changes the speed, never
+    /// the answer
+    #[arg(long, default_value = "4", value_name = "[KIND:]N")]
+    draft: Draft,
     /// Seed of the generator [default: from the clock if --temp is not 0]
     #[arg(long, value_name = "S")]
     seed: Option<u64>,
@@ -111,7 +114,7 @@ impl Args {
             think_budget: None,
             guarantee: false,
             prompt_cache: None,
-            draft: 0,
+            draft: Draft::NONE,
             seed: None,
             json: false,
             expert_slots: None,
@@ -139,10 +142,17 @@ pub(crate) fn run(args: &Args) -> Result<(), CommandError> {
     let options = PlanOptions {
         context: args.execution.context.unwrap_or(packed.context),
         // Every token of a draft that is tried has logits of its own.
-        logits: (args.draft as u32).saturating_add(1).min(packed.batch),
+        logits: (args.draft.limit() as u32)
+            .saturating_add(1)
+            .min(packed.batch),
+        mtp: matches!(args.draft, Draft::Mtp(_)),
         expert_slots: args.expert_slots.unwrap_or(0),
         ..packed
     };
+    if options.mtp && args.execution.backend != Backend::Cpu {
+        let what = "`--draft mtp` works with the `cpu` backend only";
+        return Err(CommandError::Refused(what.into()));
+    }
     let place = args.execution.place(options);
     with_executor(&place, blob.clone(), storage, |executor| {
         talk(args, &text, executor)
@@ -318,6 +328,9 @@ impl Talk<'_, '_, '_> {
             "prefill_seconds": answer.prefill.as_secs_f64(),
             "decode_seconds": answer.decode.as_secs_f64(),
             "decode_passes": answer.passes,
+            "draft": self.args.draft.name(),
+            "drafts_proposed": answer.drafted,
+            "drafts_accepted": answer.accepted,
             "expert_hits": answer.storage.hits,
             "expert_misses": answer.storage.misses,
             "storage_bytes": answer.storage.bytes,
@@ -359,6 +372,12 @@ fn print_timing(answer: &Answer) {
             Stop::Interrupted => "; interrupted",
         }
     );
+    if answer.drafted > 0 {
+        eprintln!(
+            "[{} of {} guessed tokens came true]",
+            answer.accepted, answer.drafted
+        );
+    }
     if let Some(rate) = hit_rate(&answer.storage) {
         let read = terminal::bytes(answer.storage.bytes);
         eprintln!("[{rate:.1} % of the experts were in memory, {read} read from the file]");
