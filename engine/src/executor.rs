@@ -3,6 +3,7 @@
 use crate::blob::Blob;
 use crate::cpu::{Team, Traffic};
 use crate::snapshot::{SnapshotError, SnapshotTokens};
+use crate::text::sampler::most_likely;
 use crate::{EngineError, Session};
 
 /// One conversation with a model, whatever runs it. [`Session`] is the
@@ -28,6 +29,22 @@ pub trait Executor<'a> {
     /// # Errors
     /// As [`Session::prefill`]; and if the device fails.
     fn prefill(&mut self, tokens: &[u32]) -> Result<&mut [f32], EngineError>;
+
+    /// Takes `tokens` in; returns the most likely token that follows the last
+    /// one, the first of equals. Where a device computes the logits, they stay
+    /// there.
+    ///
+    /// # Errors
+    /// As [`Self::prefill`]; [`EngineError::NotANumber`].
+    fn most_likely(&mut self, tokens: &[u32]) -> Result<u32, EngineError> {
+        let logits = self.prefill(tokens)?;
+        match logits.iter().position(|logit| logit.is_nan()) {
+            Some(token) => Err(EngineError::NotANumber {
+                token: token as u32,
+            }),
+            None => Ok(most_likely(logits)),
+        }
+    }
 
     /// Takes one token in; returns the logits that follow it.
     ///

@@ -18,6 +18,11 @@ pub enum Backend {
     Flex,
     /// This machine's processor: burn on ndarray, another one
     Ndarray,
+    /// A graphics processor, through Vulkan, Metal or DirectX; needs a build
+    /// with `--features wgpu`
+    Wgpu,
+    /// An NVIDIA GPU; needs a build with `--features cuda`
+    Cuda,
 }
 
 impl Backend {
@@ -27,6 +32,8 @@ impl Backend {
             Self::Cpu => "cpu",
             Self::Flex => "flex",
             Self::Ndarray => "ndarray",
+            Self::Wgpu => "wgpu",
+            Self::Cuda => "cuda",
         }
     }
 }
@@ -55,9 +62,17 @@ pub enum ExecutorError {
         /// Its name.
         backend: &'static str,
     },
-    /// The experts are not in memory.
-    #[error("`--expert-slots` works with the `cpu` backend only")]
-    Slots,
+    /// There is no driver, or it finds no device.
+    #[cfg(feature = "wgpu")]
+    #[error(
+        "no graphics processor was found; on Linux a Vulkan driver is needed \
+         (Debian: mesa-vulkan-drivers has one for most, and one in software)"
+    )]
+    NoAdapter,
+    /// There is no NVIDIA GPU to use.
+    #[cfg(feature = "cuda")]
+    #[error(transparent)]
+    Cuda(#[from] crate::cuda::CudaError),
     /// The system refused to start threads.
     #[error("starting threads: {0}")]
     Threads(String),
@@ -82,14 +97,42 @@ pub fn with_executor<R>(
 ) -> Result<R, ExecutorError> {
     match place.backend {
         Backend::Cpu => on_processor(place, blob, storage, work),
-        _ if storage.is_some() => Err(ExecutorError::Slots),
         #[cfg(feature = "flex")]
-        Backend::Flex => on_burn::<burn::backend::Flex, R>(place, blob, &Default::default(), work),
+        Backend::Flex => on_burn::<burn::backend::Flex, R>(
+            place,
+            blob,
+            storage,
+            crate::measure::free_memory(),
+            work,
+        ),
         #[cfg(feature = "ndarray")]
-        Backend::Ndarray => {
-            on_burn::<burn::backend::NdArray, R>(place, blob, &Default::default(), work)
+        Backend::Ndarray => on_burn::<burn::backend::NdArray, R>(
+            place,
+            blob,
+            storage,
+            crate::measure::free_memory(),
+            work,
+        ),
+        #[cfg(feature = "wgpu")]
+        Backend::Wgpu if !briquette_engine::burn::cube::has_wgpu_device() => {
+            Err(ExecutorError::NoAdapter)
         }
-        #[cfg(not(all(feature = "flex", feature = "ndarray")))]
+        // No interface says how much memory such a device has.
+        #[cfg(feature = "wgpu")]
+        Backend::Wgpu => on_burn::<burn::backend::Wgpu, R>(place, blob, storage, None, work),
+        #[cfg(feature = "cuda")]
+        Backend::Cuda => {
+            let gpu = crate::cuda::probe()?;
+            let shared = crate::measure::free_memory().filter(|_| gpu.is_integrated);
+            let free = shared.unwrap_or(gpu.free);
+            on_burn::<burn::backend::Cuda, R>(place, blob, storage, Some(free), work)
+        }
+        #[cfg(not(all(
+            feature = "flex",
+            feature = "ndarray",
+            feature = "wgpu",
+            feature = "cuda"
+        )))]
         other => Err(ExecutorError::NotBuilt {
             backend: other.name(),
         }),
@@ -114,19 +157,35 @@ fn on_processor<R>(
     Ok(work(&mut session))
 }
 
-#[cfg(any(feature = "flex", feature = "ndarray"))]
+/// A session on burn's backend `B`, if a plan fits `free` bytes: with slots for
+/// some of the experts if it must be.
+#[cfg(any(
+    feature = "flex",
+    feature = "ndarray",
+    feature = "wgpu",
+    feature = "cuda"
+))]
 fn on_burn<B: briquette_engine::burn::DecoderBackend, R>(
     place: &Place,
     blob: Blob<'_>,
-    device: &B::Device,
+    storage: Option<&mut FileStorage>,
+    free: Option<u64>,
     work: impl FnOnce(&mut dyn Executor<'_>) -> R,
 ) -> Result<R, ExecutorError> {
     use briquette_engine::burn::{BurnSession, DevicePlan};
 
-    let plan = DevicePlan::new::<B>(&blob, &place.options)?;
-    if let Some(free) = crate::measure::free_memory() {
-        plan.check(free)?;
+    let device = Default::default();
+    let free = free.unwrap_or(u64::MAX);
+    let (plan, options) = DevicePlan::fitting::<B>(&blob, place.options, free, &device)?;
+    plan.check_buffers(B::largest_buffer(&device))?;
+    if options.expert_slots > place.options.expert_slots {
+        let all = blob.manifest().expert_sizes().count;
+        let slots = options.expert_slots;
+        tracing::info!("{slots} of {all} experts fit the device's memory at a time");
     }
-    let mut session = BurnSession::<B>::new(blob, place.options, device)?;
+    let mut session = match storage {
+        None => BurnSession::<B>::new(blob, options, &device)?,
+        Some(storage) => BurnSession::with_storage(blob, storage, options, &device)?,
+    };
     Ok(work(&mut session))
 }

@@ -327,6 +327,11 @@ impl<'s, 'a> Conversation<'s, 'a> {
         limits: &Limits<'_>,
         guide: Option<&mut Guide<'_>>,
     ) -> Result<u32, GenerateError> {
+        if guide.is_none() && sampler.is_greedy() {
+            let token = self.session.most_likely(tokens)?;
+            self.cached.extend_from_slice(tokens);
+            return Ok(token);
+        }
         let logits = self.session.prefill(tokens)?;
         self.cached.extend_from_slice(tokens);
         let (order, cached) = (&mut self.order, &self.cached);

@@ -5,6 +5,8 @@ pub mod chat;
 pub mod checkpoint;
 pub mod cli;
 mod commands;
+#[cfg(feature = "cuda")]
+pub mod cuda;
 pub mod device;
 pub mod draft;
 pub mod executor;

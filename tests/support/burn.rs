@@ -2,7 +2,9 @@
 //! executor on the processor: the same checks for every backend.
 
 use briquette::pack::WeightFormat;
+use briquette::stored::StoredFile;
 use briquette_engine::Executor;
+use briquette_engine::blob::Blob;
 use briquette_engine::burn::{BurnSession, DecoderBackend};
 use briquette_engine::cpu::PlanOptions;
 use briquette_engine::kv::KvFormat;
@@ -58,7 +60,6 @@ fn compare_rounded<B: DecoderBackend>(
         let expected = packed.logits(&run, &prompt.ids);
         let logits = score::<B>(&packed, &prompt.ids);
         if same_bits {
-            let bits = |logits: &[f32]| logits.iter().map(|x| x.to_bits()).collect::<Vec<_>>();
             let difference = largest_difference(&logits, &expected);
             assert!(bits(&logits) == bits(&expected), "{what}: {difference}");
         } else {
@@ -89,7 +90,10 @@ fn check_greedy<B: DecoderBackend>(what: &str, packed: &Packed, ids: &[u32], exp
 }
 
 fn score<B: DecoderBackend>(packed: &Packed, ids: &[u32]) -> Vec<f32> {
-    let mut session = session::<B>(packed);
+    score_in(&mut session::<B>(packed), ids)
+}
+
+fn score_in<B: DecoderBackend>(session: &mut BurnSession<'_, B>, ids: &[u32]) -> Vec<f32> {
     let mut row = vec![0.0; session.blob().manifest().config.vocab_size as usize];
     let mut logits = Vec::new();
     session
@@ -98,13 +102,75 @@ fn score<B: DecoderBackend>(packed: &Packed, ids: &[u32]) -> Vec<f32> {
     logits
 }
 
-fn session<B: DecoderBackend>(packed: &Packed) -> BurnSession<'_, B> {
-    let blob = packed.file.blob().unwrap();
-    // Smaller than the prompts: they come in several batches.
-    let options = PlanOptions {
+/// Experts in slots, brought there from the mapped file or from storage: the bits
+/// of experts that are all on the device.
+///
+/// # Panics
+/// If a bit is not, or the traffic is counted wrongly.
+pub fn compare_slots<B: DecoderBackend>() {
+    let names = ["tiny-v3", "tiny-qwen3moe"];
+    for (golden, weights) in golden_folders()
+        .iter()
+        .filter(|golden| names.contains(&golden.name.as_str()))
+        .zip([WeightFormat::Q4, WeightFormat::Q8])
+    {
+        let packed = Packed::new(&golden.folder, weights, KvFormat::Q8);
+        let ids = &golden.prompts[0].ids;
+        let expected = bits(&score_in(&mut session::<B>(&packed), ids));
+        let blob = packed.file.blob().unwrap();
+        let sizes = blob.manifest().expert_sizes();
+        for slots in [1, sizes.count as u32 / 2, sizes.count as u32] {
+            let what = format!("{}: {slots} slots", golden.name);
+            let options = PlanOptions {
+                expert_slots: slots,
+                ..options(&blob)
+            };
+            let mut mapped =
+                BurnSession::<B>::new(blob.clone(), options, &Default::default()).unwrap();
+            assert!(bits(&score_in(&mut mapped, ids)) == expected, "{what}");
+            let first = mapped.traffic().storage;
+            assert_eq!(first.bytes, first.misses * sizes.largest, "{what}");
+            mapped.truncate(0);
+            assert!(
+                bits(&score_in(&mut mapped, ids)) == expected,
+                "{what}, again"
+            );
+            let again = mapped.traffic().storage.since(&first);
+            if slots == 1 {
+                assert!(again.misses > 0, "{what}: one slot a layer is too few");
+            } else if slots == sizes.count as u32 {
+                assert_eq!(again.misses, 0, "{what}: all were there");
+            }
+
+            let mut stored = StoredFile::open(&packed.path()).unwrap();
+            let (blob, storage) = stored.parts().unwrap();
+            let mut stored =
+                BurnSession::<B>::with_storage(blob, storage, options, &Default::default())
+                    .unwrap();
+            assert!(
+                bits(&score_in(&mut stored, ids)) == expected,
+                "{what}, stored"
+            );
+            assert_eq!(stored.traffic().storage, first, "{what}, stored");
+        }
+    }
+}
+
+fn bits(logits: &[f32]) -> Vec<u32> {
+    logits.iter().map(|x| x.to_bits()).collect()
+}
+
+/// Batches smaller than the prompts: they come in several.
+fn options(blob: &Blob<'_>) -> PlanOptions {
+    PlanOptions {
         batch: 7,
         logits: 7,
         ..PlanOptions::packed(blob.manifest())
-    };
+    }
+}
+
+fn session<B: DecoderBackend>(packed: &Packed) -> BurnSession<'_, B> {
+    let blob = packed.file.blob().unwrap();
+    let options = options(&blob);
     BurnSession::new(blob, options, &Default::default()).unwrap()
 }

@@ -7,7 +7,7 @@ use super::decoder::{Decoder, Step};
 use super::layer::{GqaTensors, MlaTensors, QueryTensors};
 use crate::blob::{Gqa, Mla};
 
-impl<B: DecoderBackend> Decoder<B> {
+impl<B: DecoderBackend> Decoder<'_, B> {
     /// Multi-head latent attention in its absorbed form (DeepSeek-V2, section
     /// 2.1.2): queries go down to the latent, scores and sums run on the cached
     /// latents, and the sum comes up through `W_UV`. Returns the heads' results

@@ -8,6 +8,7 @@ use super::plain;
 use crate::EngineError;
 use crate::blob::{self, Moe, TensorRecord};
 use crate::kv::RowLayout;
+use crate::quant::Matrix;
 
 /// Eight-bit codes of vectors, cut into groups of 32 that share a scale: a
 /// number is `scale * code`.
@@ -77,7 +78,7 @@ pub struct Angles<B: Backend> {
 /// the device.
 #[derive(Debug, Clone)]
 pub struct Routing<B: Backend> {
-    /// `[tokens, top_k]`.
+    /// Which of the matrices, `[tokens, top_k]`; -1: none.
     pub experts: Tensor<B, 2, Int>,
     /// Factors on their outputs, `[tokens, top_k]`.
     pub weights: Tensor<B, 2>,
@@ -112,6 +113,22 @@ pub trait DecoderBackend: Backend {
     /// One layer's cache, in the device's memory.
     type Rows: core::fmt::Debug + Send;
 
+    /// Bytes of the largest tensor that the device can hold.
+    fn largest_buffer(_device: &Self::Device) -> u64 {
+        u64::MAX
+    }
+
+    /// Bytes that the device sets aside, once a model is loaded and a batch has
+    /// run, for anything but weights and cache. Results take `results` bytes at a
+    /// time, the largest of them `largest`.
+    fn reserved_bytes(_device: &Self::Device, results: u64, _largest: u64) -> u64 {
+        results
+    }
+
+    /// Bytes that scores and partial sums of attention take at a time: `tokens`
+    /// tokens that see `seen` others, with values of `width` numbers.
+    fn attention_bytes(tokens: u64, heads: u64, width: u64, seen: u64) -> u64;
+
     /// Bytes that a tensor's matrices take on the device.
     fn matrix_bytes(record: &TensorRecord) -> u64;
 
@@ -123,6 +140,19 @@ pub trait DecoderBackend: Backend {
         tensor: &blob::Tensor<'_>,
         device: &Self::Device,
     ) -> Result<Self::Matrices, EngineError>;
+
+    /// Room for `count` matrices of the tensor that `record` describes.
+    fn slots(record: &TensorRecord, count: usize, device: &Self::Device) -> Self::Matrices;
+
+    /// Puts a matrix of that tensor in place number `slot`.
+    ///
+    /// # Errors
+    /// If it cannot be unpacked.
+    fn fill(
+        matrices: &mut Self::Matrices,
+        slot: usize,
+        matrix: &Matrix<'_>,
+    ) -> Result<(), EngineError>;
 
     /// The rows of an embedding that `tokens` name: `[tokens, cols]`.
     fn embed(embedding: &Self::Matrices, tokens: Tensor<Self, 1, Int>) -> Tensor<Self, 2>;
@@ -203,5 +233,12 @@ pub trait DecoderBackend: Backend {
     /// `silu(gate) * up`, prepared for the product that follows.
     fn gate(gate: Tensor<Self, 2>, up: Tensor<Self, 2>, quantizes: bool) -> Activation<Self> {
         Self::activation(plain::silu(gate) * up, quantizes)
+    }
+
+    /// The token of each row's largest logit, the first of equals; `-1 - t` if
+    /// logit `t` is the first that is not a number. `[rows, vocab_size]` to
+    /// `[rows]`.
+    fn most_likely(logits: Tensor<Self, 2>) -> Tensor<Self, 1, Int> {
+        plain::most_likely(logits)
     }
 }

@@ -7,16 +7,18 @@ use burn::tensor::{Int, Tensor, TensorData};
 
 use super::backend::{Activation, Angles, DecoderBackend};
 use super::layer::{AttentionTensors, Layer, Loader, Projection};
+use super::slots::ExpertSlots;
 use crate::EngineError;
 use crate::blob::{Attention, Blob, ModelConfig, Role};
 use crate::cpu::{Logits, PlanOptions, Traffic};
 use crate::kernels::rope;
 use crate::kv::{KvFormat, RowLayout};
+use crate::storage::BlockStorage;
 
 /// The decoder of one model: its weights and the cache of one session, in the
 /// device's memory.
 #[derive(Debug)]
-pub struct Decoder<B: DecoderBackend> {
+pub struct Decoder<'a, B: DecoderBackend> {
     pub(super) config: ModelConfig,
     /// One layer's cache after the other.
     pub(super) cache: Vec<B::Rows>,
@@ -33,6 +35,8 @@ pub struct Decoder<B: DecoderBackend> {
     embedding: Projection<B>,
     inverse_frequencies: Vec<f32>,
     layers: Vec<Layer<B>>,
+    /// Where experts come from that are not all on the device.
+    pub(super) slots: Option<ExpertSlots<'a>>,
     final_norm: Tensor<B, 1>,
     /// `None`: the embedding.
     head: Option<Projection<B>>,
@@ -49,14 +53,16 @@ pub(super) struct Step<B: DecoderBackend> {
     pub(super) angles: Angles<B>,
 }
 
-impl<B: DecoderBackend> Decoder<B> {
-    /// Brings the weights to `device`, a tensor at a time.
+impl<'a, B: DecoderBackend> Decoder<'a, B> {
+    /// Brings the weights to `device`, a tensor at a time. If `options` say so,
+    /// experts only have slots there, filled from `storage` or else from `blob`.
     ///
     /// # Errors
-    /// If the file misses a tensor that its manifest promises, or the cache is to
-    /// have four bits.
+    /// If the file misses a tensor that its manifest promises, the cache is to
+    /// have four bits, or the experts are nowhere.
     pub fn load(
-        blob: &Blob<'_>,
+        blob: &Blob<'a>,
+        storage: Option<&'a mut dyn BlockStorage>,
         options: &PlanOptions,
         device: &B::Device,
     ) -> Result<Self, EngineError> {
@@ -65,6 +71,10 @@ impl<B: DecoderBackend> Decoder<B> {
             return Err(EngineError::UnsupportedCache { format });
         }
         let config = blob.manifest().config;
+        let has_slots = options.expert_slots > 0 && config.moe.is_some();
+        if !has_slots && blob.lacks_experts() {
+            return Err(EngineError::NoExperts);
+        }
         let tensors = &mut blob.model_tensors();
         let frequencies = tensors.clone().find(is_frequencies);
         let frequencies = frequencies.map_or(&[][..], |tensor| tensor.vector());
@@ -97,8 +107,11 @@ impl<B: DecoderBackend> Decoder<B> {
             embedding,
             inverse_frequencies: frequencies.to_vec(),
             layers: layers
-                .map(|layer| Layer::load(blob, layer, device))
+                .map(|layer| Layer::load(blob, layer, options.expert_slots, device))
                 .collect::<Result<_, _>>()?,
+            slots: has_slots
+                .then(|| ExpertSlots::new(blob, storage, options.expert_slots))
+                .transpose()?,
             final_norm: final_norm.ok_or(EngineError::MissingTensor)?,
             head,
         })
@@ -112,34 +125,54 @@ impl<B: DecoderBackend> Decoder<B> {
     /// Runs `tokens` through all layers; the first stands at `position`.
     /// Returns the logits asked for, `[tokens, vocab_size]`, which nobody has
     /// waited for yet. The tokens must exist and fit the cache.
+    ///
+    /// # Errors
+    /// If experts have slots and one cannot be brought there.
     pub fn forward(
         &mut self,
         tokens: &[u32],
         position: usize,
         logits: Logits,
-    ) -> Option<Tensor<B, 2>> {
+    ) -> Result<Option<Tensor<B, 2>>, EngineError> {
         let step = Step {
             tokens: tokens.len(),
             position,
             angles: self.angles(position, tokens.len()),
         };
         let mut residual = self.embed(tokens);
-        let layers = core::mem::take(&mut self.layers);
-        for (index, layer) in layers.iter().enumerate() {
-            let input = self.normalize(residual.clone(), &layer.attention_norm);
-            let heads = self.attention(index, layer, &input, &step);
-            let heads = B::activation(heads, self.quantizes);
-            residual = residual + layer.output.apply(&heads);
-            self.traffic.weights += layer.output.bytes;
-            let input = self.normalize(residual.clone(), &layer.mlp_norm);
-            residual = self.mlp(&layer.mlp, &input, residual);
+        let mut layers = core::mem::take(&mut self.layers);
+        for (index, layer) in layers.iter_mut().enumerate() {
+            match self.layer(index, layer, residual, &step) {
+                Ok(output) => residual = output,
+                Err(error) => {
+                    self.layers = layers;
+                    return Err(error);
+                }
+            }
         }
         self.layers = layers;
-        match logits {
+        Ok(match logits {
             Logits::None => None,
             Logits::Last => Some(self.logits(residual.narrow(0, step.tokens - 1, 1))),
             Logits::All => Some(self.logits(residual)),
-        }
+        })
+    }
+
+    /// Attention, then the MLP.
+    fn layer(
+        &mut self,
+        index: usize,
+        layer: &mut Layer<B>,
+        residual: Tensor<B, 2>,
+        step: &Step<B>,
+    ) -> Result<Tensor<B, 2>, EngineError> {
+        let input = self.normalize(residual.clone(), &layer.attention_norm);
+        let heads = self.attention(index, layer, &input, step);
+        let heads = B::activation(heads, self.quantizes);
+        let residual = residual + layer.output.apply(&heads);
+        self.traffic.weights += layer.output.bytes;
+        let input = self.normalize(residual.clone(), &layer.mlp_norm);
+        self.mlp(&mut layer.mlp, &input, residual)
     }
 
     fn embed(&mut self, tokens: &[u32]) -> Tensor<B, 2> {

@@ -5,8 +5,9 @@ use alloc::boxed::Box;
 use burn::tensor::{Int, Tensor, TensorData};
 
 use super::backend::{Activation, DecoderBackend};
+use super::slots::slots_of_layer;
 use crate::EngineError;
-use crate::blob::{self, Attention, Blob, ModelConfig, Role, Tensors};
+use crate::blob::{self, Attention, Blob, ModelConfig, Role, TensorRecord, Tensors};
 
 /// A matrix and its bias.
 #[derive(Debug)]
@@ -102,6 +103,8 @@ pub(super) struct Experts<B: DecoderBackend> {
     pub(super) gate: Matrices<B>,
     pub(super) up: Matrices<B>,
     pub(super) down: Matrices<B>,
+    /// Layers with experts that come before this one.
+    pub(super) moe_layer: usize,
 }
 
 #[derive(Debug)]
@@ -165,6 +168,23 @@ impl<'t, 'a, B: DecoderBackend> Loader<'t, 'a, B> {
         })
     }
 
+    /// Room for `slots` of the tensor's matrices; without a number, all of them.
+    fn experts(&mut self, role: Role, slots: Option<usize>) -> Result<Matrices<B>, EngineError> {
+        let Some(slots) = slots else {
+            return self.matrices(role);
+        };
+        let tensor = self.tensors.take(role).ok_or(EngineError::MissingTensor)?;
+        let record = TensorRecord {
+            count: slots as u32,
+            ..*tensor.record()
+        };
+        Ok(Matrices {
+            matrices: B::slots(&record, slots, self.device),
+            bytes: B::matrix_bytes(&record),
+            count: slots as u64,
+        })
+    }
+
     fn gated(&mut self, roles: [Role; 6]) -> Result<Option<Gated<B>>, EngineError> {
         let [gate, up, down, gate_bias, up_bias, down_bias] = roles;
         let Some(gate) = self.optional(gate)? else {
@@ -224,18 +244,23 @@ impl<'t, 'a, B: DecoderBackend> Loader<'t, 'a, B> {
         }
     }
 
-    fn mlp(&mut self, is_moe: bool) -> Result<MlpTensors<B>, EngineError> {
-        if !is_moe {
-            let dense = self.gated([
-                Role::Gate,
-                Role::Up,
-                Role::Down,
-                Role::GateBias,
-                Role::UpBias,
-                Role::DownBias,
-            ])?;
-            return Ok(MlpTensors::Dense(dense.ok_or(EngineError::MissingTensor)?));
-        }
+    fn dense(&mut self) -> Result<MlpTensors<B>, EngineError> {
+        let dense = self.gated([
+            Role::Gate,
+            Role::Up,
+            Role::Down,
+            Role::GateBias,
+            Role::UpBias,
+            Role::DownBias,
+        ])?;
+        Ok(MlpTensors::Dense(dense.ok_or(EngineError::MissingTensor)?))
+    }
+
+    fn mixture(
+        &mut self,
+        moe_layer: usize,
+        slots: Option<usize>,
+    ) -> Result<MlpTensors<B>, EngineError> {
         Ok(MlpTensors::Experts(Box::new(Experts {
             router: self.matrix(Role::Router)?,
             router_bias: self.vector(Role::RouterBias),
@@ -247,18 +272,21 @@ impl<'t, 'a, B: DecoderBackend> Loader<'t, 'a, B> {
                 Role::SharedUpBias,
                 Role::SharedDownBias,
             ])?,
-            gate: self.matrices(Role::ExpertGate)?,
-            up: self.matrices(Role::ExpertUp)?,
-            down: self.matrices(Role::ExpertDown)?,
+            gate: self.experts(Role::ExpertGate, slots)?,
+            up: self.experts(Role::ExpertUp, slots)?,
+            down: self.experts(Role::ExpertDown, slots)?,
+            moe_layer,
         })))
     }
 }
 
 impl<B: DecoderBackend> Layer<B> {
-    /// Brings the tensors of layer `index` to the device.
+    /// Brings the tensors of layer `index` to the device; of its experts none,
+    /// if they are to share `slots` slots.
     pub(super) fn load(
         blob: &Blob<'_>,
         index: usize,
+        slots: u32,
         device: &B::Device,
     ) -> Result<Self, EngineError> {
         let config = &blob.manifest().config;
@@ -273,7 +301,13 @@ impl<B: DecoderBackend> Layer<B> {
             attention,
             output,
             mlp_norm: loader.norm(Role::MlpNorm)?,
-            mlp: loader.mlp(blob.layer_kind(index).is_moe())?,
+            mlp: if blob.layer_kind(index).is_moe() {
+                let moe_layer = blob.moe_layers(index);
+                let slots = (slots > 0).then(|| slots_of_layer(blob, moe_layer, slots));
+                loader.mixture(moe_layer, slots)?
+            } else {
+                loader.dense()?
+            },
         })
     }
 }

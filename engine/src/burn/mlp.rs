@@ -5,23 +5,25 @@ use burn::tensor::Tensor;
 use super::backend::{Activation, DecoderBackend};
 use super::decoder::Decoder;
 use super::layer::{Experts, Gated, MlpTensors};
+use super::slots::Mixture;
+use crate::EngineError;
 use crate::blob::Moe;
 
-impl<B: DecoderBackend> Decoder<B> {
+impl<B: DecoderBackend> Decoder<'_, B> {
     /// `residual + MLP(input)`.
     pub(super) fn mlp(
         &mut self,
-        tensors: &MlpTensors<B>,
+        tensors: &mut MlpTensors<B>,
         input: &Activation<B>,
         residual: Tensor<B, 2>,
-    ) -> Tensor<B, 2> {
+    ) -> Result<Tensor<B, 2>, EngineError> {
         match (tensors, self.config.moe) {
             (MlpTensors::Experts(experts), Some(moe)) => {
                 self.mixture(&moe, experts, input, residual)
             }
-            (MlpTensors::Dense(dense), _) => residual + self.gated(dense, input),
+            (MlpTensors::Dense(dense), _) => Ok(residual + self.gated(dense, input)),
             // A layer with experts has a configuration for them.
-            (MlpTensors::Experts(_), None) => residual,
+            (MlpTensors::Experts(_), None) => Ok(residual),
         }
     }
 
@@ -29,19 +31,37 @@ impl<B: DecoderBackend> Decoder<B> {
     fn mixture(
         &mut self,
         moe: &Moe,
-        tensors: &Experts<B>,
+        tensors: &mut Experts<B>,
         input: &Activation<B>,
         residual: Tensor<B, 2>,
-    ) -> Tensor<B, 2> {
+    ) -> Result<Tensor<B, 2>, EngineError> {
         let logits = tensors.router.apply(input);
         let routing = B::route(moe, logits, tensors.router_bias.as_ref());
         let residual = match &tensors.shared {
             Some(shared) => residual + self.gated(shared, input),
             None => residual,
         };
+        self.count_experts(moe, tensors, residual.dims()[0]);
+        let Experts { gate, up, down, .. } = tensors;
+        let Some(slots) = &mut self.slots else {
+            let matrices = [&gate.matrices, &up.matrices, &down.matrices];
+            return Ok(B::experts(matrices, input, &routing, residual));
+        };
+        let mixture = Mixture {
+            matrices: [&mut gate.matrices, &mut up.matrices, &mut down.matrices],
+            input,
+            routing,
+        };
+        let output = slots.mixture(tensors.moe_layer, mixture, residual);
+        self.traffic.storage = slots.traffic();
+        output
+    }
+
+    /// Counts the bytes of the experts that `tokens` tokens read on the device.
+    fn count_experts(&mut self, moe: &Moe, tensors: &Experts<B>, tokens: usize) {
         // The choice stays on the device, so this counts every token's experts,
         // though some may be read for several tokens at once.
-        let tokens = residual.dims()[0] as u64;
+        let tokens = tokens as u64;
         let weights = [&tensors.gate, &tensors.up, &tensors.down];
         let expert: u64 = weights
             .iter()
@@ -50,8 +70,6 @@ impl<B: DecoderBackend> Decoder<B> {
         let read = expert * (tokens * u64::from(moe.top_k)).min(u64::from(moe.num_experts));
         self.traffic.experts += read;
         self.traffic.weights += read + tensors.router.bytes;
-        let matrices = weights.map(|tensor| &tensor.matrices);
-        B::experts(matrices, input, &routing, residual)
     }
 
     /// `down(silu(gate x) * up x)`.

@@ -17,6 +17,7 @@ mod mlp;
 pub mod plain;
 mod plan;
 mod session;
+mod slots;
 
 pub use backend::{Activation, Angles, Attend, Codes, DecoderBackend, Routing};
 pub use decoder::Decoder;

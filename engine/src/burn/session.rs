@@ -9,6 +9,7 @@ use super::backend::DecoderBackend;
 use super::decoder::Decoder;
 use crate::blob::Blob;
 use crate::cpu::{Logits, PlanOptions, Traffic};
+use crate::storage::BlockStorage;
 use crate::{EngineError, Executor};
 
 /// One conversation with a model in a device's memory. The calls are those of
@@ -33,7 +34,7 @@ use crate::{EngineError, Executor};
 #[derive(Debug)]
 pub struct BurnSession<'a, B: DecoderBackend> {
     blob: Blob<'a>,
-    decoder: Decoder<B>,
+    decoder: Decoder<'a, B>,
     options: PlanOptions,
     position: usize,
     logits: Vec<f32>,
@@ -41,18 +42,43 @@ pub struct BurnSession<'a, B: DecoderBackend> {
 
 impl<'a, B: DecoderBackend> BurnSession<'a, B> {
     /// Brings the model to `device`. [`super::DevicePlan`] says how much memory
-    /// that takes.
+    /// that takes. With `expert_slots`, experts are brought from `blob` when
+    /// tokens choose them.
     ///
     /// # Errors
-    /// If the file misses a tensor that its manifest promises.
+    /// If the file misses a tensor that its manifest promises, or the device
+    /// cannot keep such a cache.
     pub fn new(
         blob: Blob<'a>,
         options: PlanOptions,
         device: &B::Device,
     ) -> Result<Self, EngineError> {
+        Self::open(blob, None, options, device)
+    }
+
+    /// The same with experts brought from `storage`: `blob` need not have them.
+    ///
+    /// # Errors
+    /// As [`Self::new`]; if the storage fails or holds another file; if the plan
+    /// has no slots.
+    pub fn with_storage(
+        blob: Blob<'a>,
+        storage: &'a mut dyn BlockStorage,
+        options: PlanOptions,
+        device: &B::Device,
+    ) -> Result<Self, EngineError> {
+        Self::open(blob, Some(storage), options, device)
+    }
+
+    fn open(
+        blob: Blob<'a>,
+        storage: Option<&'a mut dyn BlockStorage>,
+        options: PlanOptions,
+        device: &B::Device,
+    ) -> Result<Self, EngineError> {
         let vocab = blob.manifest().config.vocab_size as usize;
         Ok(Self {
-            decoder: Decoder::load(&blob, &options, device)?,
+            decoder: Decoder::load(&blob, storage, &options, device)?,
             blob,
             options,
             position: 0,
@@ -60,10 +86,30 @@ impl<'a, B: DecoderBackend> BurnSession<'a, B> {
         })
     }
 
-    fn forward(&mut self, tokens: &[u32], logits: Logits) -> Option<Tensor<B, 2>> {
-        let logits = self.decoder.forward(tokens, self.position, logits);
+    fn forward(
+        &mut self,
+        tokens: &[u32],
+        logits: Logits,
+    ) -> Result<Option<Tensor<B, 2>>, EngineError> {
+        let logits = self.decoder.forward(tokens, self.position, logits)?;
         self.position += tokens.len();
-        logits
+        Ok(logits)
+    }
+
+    /// Takes `tokens` in, a batch at a time; the logits that follow the last one
+    /// stay on the device.
+    fn last_logits(&mut self, tokens: &[u32]) -> Result<Tensor<B, 2>, EngineError> {
+        self.check(tokens)?;
+        let batch = self.options.batch.max(1) as usize;
+        let last = tokens.len().div_ceil(batch);
+        for (i, chunk) in tokens.chunks(batch).enumerate() {
+            if i + 1 < last {
+                self.forward(chunk, Logits::None)?;
+            } else if let Some(logits) = self.forward(chunk, Logits::Last)? {
+                return Ok(logits);
+            }
+        }
+        Err(EngineError::NoTokens)
     }
 
     fn check(&self, tokens: &[u32]) -> Result<(), EngineError> {
@@ -107,18 +153,20 @@ impl<'a, B: DecoderBackend> Executor<'a> for BurnSession<'a, B> {
     }
 
     fn prefill(&mut self, tokens: &[u32]) -> Result<&mut [f32], EngineError> {
-        self.check(tokens)?;
-        let batch = self.options.batch.max(1) as usize;
-        let last = tokens.len().div_ceil(batch);
-        for (i, chunk) in tokens.chunks(batch).enumerate() {
-            if i + 1 < last {
-                self.forward(chunk, Logits::None);
-            } else if let Some(logits) = self.forward(chunk, Logits::Last) {
-                self.logits = read(logits)?;
-                return Ok(&mut self.logits);
-            }
+        self.logits = read(self.last_logits(tokens)?)?;
+        Ok(&mut self.logits)
+    }
+
+    fn most_likely(&mut self, tokens: &[u32]) -> Result<u32, EngineError> {
+        let best = B::most_likely(self.last_logits(tokens)?).try_into_data();
+        let best = best.map_err(|_| EngineError::DeviceFailed)?;
+        let best = best.iter::<i64>().next().ok_or(EngineError::DeviceFailed)?;
+        match u32::try_from(best) {
+            Ok(token) => Ok(token),
+            Err(_) => Err(EngineError::NotANumber {
+                token: (-1 - best) as u32,
+            }),
         }
-        Err(EngineError::NoTokens)
     }
 
     fn score(
@@ -131,7 +179,7 @@ impl<'a, B: DecoderBackend> Executor<'a> for BurnSession<'a, B> {
         let rows = self.options.logits.min(self.options.batch).max(1) as usize;
         let vocab = self.blob.manifest().config.vocab_size as usize;
         for (i, chunk) in tokens.chunks(rows).enumerate() {
-            let Some(logits) = self.forward(chunk, Logits::All) else {
+            let Some(logits) = self.forward(chunk, Logits::All)? else {
                 continue;
             };
             for (token, logits) in read(logits)?.chunks(vocab).enumerate() {

@@ -8,8 +8,8 @@ use crate::quant::{GROUP, LANES};
 
 use super::arena::padded_bytes;
 use super::attend::partials_len;
-use super::experts::Slot;
 use super::linear::panel_len;
+use crate::model::slots::Slot;
 
 /// What a session is to hold.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -90,6 +90,11 @@ impl Sampler {
         }
     }
 
+    /// Whether [`Self::sample`] takes the most likely token always, as it is.
+    pub fn is_greedy(&self) -> bool {
+        self.options.temperature <= 0.0 && !self.penalizes()
+    }
+
     /// The next token. `logits` are changed; `order` is scratch with an entry
     /// for each; `recent` are the tokens that repetition is measured by.
     /// Of equally likely tokens the lower wins.
@@ -122,10 +127,15 @@ impl Sampler {
         Ok(self.draw(logits, order.get(..kept).unwrap_or_default()))
     }
 
+    fn penalizes(&self) -> bool {
+        let penalty = self.options.repetition_penalty;
+        penalty != 1.0 && penalty > 0.0
+    }
+
     /// Each token once, however often it occurred.
     fn penalize(&self, logits: &mut [f32], recent: &[u32]) {
         let penalty = self.options.repetition_penalty;
-        if penalty == 1.0 || penalty <= 0.0 {
+        if !self.penalizes() {
             return;
         }
         for (i, token) in recent.iter().enumerate() {

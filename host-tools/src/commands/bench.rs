@@ -119,10 +119,14 @@ pub(crate) fn run(args: &Args) -> Result<(), CommandError> {
     bar.finish_and_clear();
     // Before the bandwidth is measured: that takes memory of its own.
     let peak = peak_memory();
-    let speeds: HashMap<usize, f64> = threads
-        .iter()
-        .map(|threads| (*threads, read_bandwidth(*threads)))
-        .collect();
+    let speeds: HashMap<usize, f64> = match args.backend {
+        // It is the device's that counts, and nobody knows it.
+        Backend::Wgpu | Backend::Cuda => HashMap::new(),
+        Backend::Cpu | Backend::Flex | Backend::Ndarray => threads
+            .iter()
+            .map(|threads| (*threads, read_bandwidth(*threads)))
+            .collect(),
+    };
     let results: Vec<_> = tests
         .iter()
         .zip(seconds)
@@ -255,13 +259,13 @@ fn show(
         let per_token = (measured.traffic.weights + measured.traffic.kv) / u64::from(test.tokens);
         writeln!(
             out,
-            "| {} {} | {} | {} | {median:.1} | {slowest:.1} … {fastest:.1} | {} | {:.0} % |",
+            "| {} {} | {} | {} | {median:.1} | {slowest:.1} … {fastest:.1} | {} | {} |",
             if test.prefill { "prefill" } else { "decode" },
             test.tokens,
             test.threads,
             test.depth,
             bytes(per_token),
-            measured.bandwidth * 100.0,
+            percent(measured.bandwidth),
         )?;
     }
     write_storage(&mut out, results)?;
@@ -273,6 +277,15 @@ fn show(
         )?;
     }
     Ok(())
+}
+
+/// A fraction, if it is known.
+fn percent(fraction: f64) -> String {
+    if fraction.is_nan() {
+        "unknown".into()
+    } else {
+        format!("{:.0} %", fraction * 100.0)
+    }
 }
 
 /// What was read from storage, if anything was.

@@ -133,7 +133,7 @@ pub(crate) fn run(args: &Args) -> Result<(), CommandError> {
     };
     if uses_cuda(common.backend)? {
         #[cfg(feature = "cuda")]
-        return train::<crate::train::cuda::CudaTrainingBackend>(args);
+        return train::<crate::train::CudaTrainingBackend>(args);
     }
     train::<TrainingBackend>(args)
 }
@@ -141,9 +141,9 @@ pub(crate) fn run(args: &Args) -> Result<(), CommandError> {
 /// Whether to train on a GPU.
 #[cfg(feature = "cuda")]
 fn uses_cuda(wanted: Option<Backend>) -> Result<bool, CommandError> {
-    match (wanted, crate::train::cuda::probe()) {
+    match (wanted, crate::cuda::probe()) {
         (Some(Backend::Cpu), _) | (None, Err(_)) => Ok(false),
-        (_, Ok(())) => Ok(true),
+        (_, Ok(_)) => Ok(true),
         (Some(Backend::Cuda), Err(error)) => Err(CommandError::Refused(error.to_string())),
     }
 }

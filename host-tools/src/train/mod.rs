@@ -5,8 +5,6 @@
 //! other checkpoint, and the completions that are rewarded come from our own
 //! engine running that folder.
 
-#[cfg(feature = "cuda")]
-pub mod cuda;
 mod curves;
 mod error;
 mod evaluate;
@@ -45,6 +43,10 @@ use task::Task;
 /// The backend that training runs on: the fastest of burn's for processors, as
 /// measured on the shipped recipe (see models/README.md).
 pub type TrainingBackend = burn::backend::Autodiff<burn::backend::Flex>;
+
+/// The same on an NVIDIA GPU.
+#[cfg(feature = "cuda")]
+pub type CudaTrainingBackend = burn::backend::Autodiff<burn::backend::Cuda>;
 
 /// A stage of training.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -27,11 +27,11 @@ pub(super) struct Chosen<R: CubeRuntime> {
 /// x)`: `[tokens, rows]`.
 pub(super) fn experts<R: CubeRuntime>(
     [gate, up, down]: [&CubeMatrices<R>; 3],
-    input: Vectors<R>,
+    [gate_input, up_input]: [Vectors<R>; 2],
     chosen: Chosen<R>,
     residual: CubeTensor<R>,
 ) -> CubeTensor<R> {
-    let (tokens, top_k) = (input.count, chosen.top_k);
+    let (tokens, top_k) = (gate_input.count, chosen.top_k);
     let client = residual.client.clone();
     let [middle, scales] = code_room(&residual, tokens * top_k, gate.shape.rows);
     let units = CubeDim::new_2d(LANES as u32, SLOTS as u32);
@@ -42,8 +42,10 @@ pub(super) fn experts<R: CubeRuntime>(
         units,
         gate.words.clone().into_array_arg(),
         up.words.clone().into_array_arg(),
-        input.numbers.into_array_arg(),
-        input.scales.into_array_arg(),
+        gate_input.numbers.into_array_arg(),
+        gate_input.scales.into_array_arg(),
+        up_input.numbers.into_array_arg(),
+        up_input.scales.into_array_arg(),
         chosen.experts.clone().into_array_arg(),
         middle.clone().into_array_arg(),
         scales.clone().into_array_arg(),
@@ -77,8 +79,10 @@ pub(super) fn experts<R: CubeRuntime>(
 fn gate_kernel(
     gate: &Array<u32>,
     up: &Array<u32>,
-    input: &Array<f32>,
-    scales: &Array<f32>,
+    gate_input: &Array<f32>,
+    gate_scales: &Array<f32>,
+    up_input: &Array<f32>,
+    up_scales: &Array<f32>,
     experts: &Array<i32>,
     middle: &mut Array<f32>,
     middle_scales: &mut Array<f32>,
@@ -91,6 +95,10 @@ fn gate_kernel(
     let token = CUBE_POS_Z as usize;
     let group = CUBE_POS_X as usize;
     let vector = token * top_k + CUBE_POS_Y as usize;
+    // The same for the whole cube.
+    if experts[vector] < 0 {
+        terminate!();
+    }
     let expert = experts[vector] as usize;
     let lane = UNIT_POS_X as usize;
     let mut vectors = Array::<u32>::new(1usize);
@@ -109,13 +117,21 @@ fn gate_kernel(
         let gate = row_sum(
             gate,
             gate_at,
-            input,
-            scales,
+            gate_input,
+            gate_scales,
             &vectors,
             &mut gate_terms,
             gate_plan,
         );
-        let up = row_sum(up, up_at, input, scales, &vectors, &mut up_terms, up_plan);
+        let up = row_sum(
+            up,
+            up_at,
+            up_input,
+            up_scales,
+            &vectors,
+            &mut up_terms,
+            up_plan,
+        );
         if UNIT_POS_Y == 0 {
             values[half * LANES + lane] = select(exists, silu(gate) * up, 0.0f32);
         }
@@ -163,11 +179,15 @@ fn down_kernel(
     let mut terms = SharedMemory::<f32>::new(comptime!(plan.terms()));
     for k in 0..top_k {
         let vector = token * top_k + k;
-        vectors[0] = vector as u32;
-        let row_of_blocks = experts[vector] as usize * CUBE_COUNT_X as usize + CUBE_POS_X as usize;
-        let at = row_of_blocks * comptime!(plan.row_words());
-        let product = row_sum(down, at, middle, scales, &vectors, &mut terms, plan);
-        sum += product * weights[vector];
+        // The same for the whole cube.
+        if experts[vector] >= 0 {
+            vectors[0] = vector as u32;
+            let expert = experts[vector] as usize;
+            let row_of_blocks = expert * CUBE_COUNT_X as usize + CUBE_POS_X as usize;
+            let at = row_of_blocks * comptime!(plan.row_words());
+            let product = row_sum(down, at, middle, scales, &vectors, &mut terms, plan);
+            sum += product * weights[vector];
+        }
     }
     if mine {
         out[place] = sum;

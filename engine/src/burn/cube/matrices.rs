@@ -1,14 +1,22 @@
 //! Weights, packed as in the file.
 
-use alloc::vec::Vec;
-
 use burn::tensor::{DType, Shape};
 use burn_cubecl::CubeRuntime;
+use burn_cubecl::cubecl;
+use burn_cubecl::cubecl::future::block_on;
+use burn_cubecl::cubecl::prelude::*;
 use burn_cubecl::tensor::CubeTensor;
 
+use super::tensors::{cubes_for, keep};
 use crate::EngineError;
 use crate::blob::{self, Role, TensorRecord};
-use crate::quant::{GROUP, LANES, NumberFormat};
+use crate::quant::{GROUP, LANES, Matrix, NumberFormat};
+
+/// Bytes that are copied to the device at a time.
+pub(super) const PIECE: usize = 1 << 20;
+
+/// Pieces that may be on their way to the device.
+pub(super) const IN_FLIGHT: usize = 8;
 
 /// The matrices of one tensor: blocks of 16 rows by 32 columns, as
 /// [`crate::quant`] has them, as 32-bit words.
@@ -68,21 +76,60 @@ impl<R: CubeRuntime> CubeMatrices<R> {
     /// If the tensor holds none.
     pub fn load(tensor: &blob::Tensor<'_>, device: &R::Device) -> Result<Self, EngineError> {
         let record = tensor.record();
-        let shape = MatrixShape::new(record);
         let count = record.count as usize;
-        let client = R::client(device);
-        let handle = if let (1, Some(matrix)) = (count, tensor.matrix(0)) {
-            client.create_from_slice(matrix.bytes())
-        } else {
-            let mut bytes = Vec::with_capacity(count * shape.words() * 4);
-            for index in 0..count {
-                let matrix = tensor.matrix(index).ok_or(EngineError::MissingTensor)?;
-                bytes.extend_from_slice(matrix.bytes());
-            }
-            client.create_from_slice(&bytes)
-        };
-        let dims = Shape::from([count * shape.words()]);
-        let words = CubeTensor::new_contiguous(client, device.clone(), dims, handle, DType::U32);
-        Ok(Self { words, shape })
+        let matrices = Self::room(record, count, device);
+        for index in 0..count {
+            let matrix = tensor.matrix(index).ok_or(EngineError::MissingTensor)?;
+            matrices.fill(index, &matrix);
+        }
+        Ok(matrices)
     }
+
+    /// Room for `count` matrices of a tensor.
+    pub fn room(record: &TensorRecord, count: usize, device: &R::Device) -> Self {
+        let shape = MatrixShape::new(record);
+        let words = keep(count * shape.words(), device);
+        Self { words, shape }
+    }
+
+    /// Copies a matrix to place number `slot`, a piece at a time: no more than
+    /// [`IN_FLIGHT`] pieces are in memory besides.
+    pub fn fill(&self, slot: usize, matrix: &Matrix<'_>) {
+        let mut at = slot * self.shape.words();
+        for (i, piece) in matrix.bytes().chunks(PIECE).enumerate() {
+            copy(piece, &self.words, at);
+            at += piece.len() / 4;
+            if (i + 1).is_multiple_of(IN_FLIGHT) {
+                // A device that fails says so when results are read.
+                let _ = block_on(self.words.client.sync());
+            }
+        }
+    }
+}
+
+/// Copies `bytes` to word `at` of `to`.
+fn copy<R: CubeRuntime>(bytes: &[u8], to: &CubeTensor<R>, at: usize) {
+    let client = &to.client;
+    let words = bytes.len() / 4;
+    let handle = client.create_from_slice(bytes);
+    let (device, dims) = (to.device.clone(), Shape::from([words]));
+    let from = CubeTensor::new_contiguous(client.clone(), device, dims, handle, DType::U32);
+    let (cubes, units) = cubes_for(words);
+    copy_kernel::launch::<R>(
+        client,
+        cubes,
+        units,
+        from.into_array_arg(),
+        to.clone().into_array_arg(),
+        at as u32,
+    );
+}
+
+/// One unit has one word.
+#[cube(launch)]
+fn copy_kernel(from: &Array<u32>, to: &mut Array<u32>, at: u32) {
+    if ABSOLUTE_POS >= from.len() {
+        terminate!();
+    }
+    to[at as usize + ABSOLUTE_POS] = from[ABSOLUTE_POS];
 }

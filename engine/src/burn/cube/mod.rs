@@ -14,12 +14,14 @@
 //! Shapes: a *cube* is what CUDA calls a thread block, a *unit* a thread.
 
 mod attend;
+mod device;
 mod embed;
 mod experts;
 mod gate;
 mod linear;
 mod math;
 mod matrices;
+mod most_likely;
 mod normalize;
 mod operations;
 mod quantize;
@@ -32,5 +34,8 @@ mod unpack;
 #[cfg(all(test, feature = "wgpu", feature = "flex"))]
 mod tests;
 
+pub use device::device_memory;
+#[cfg(feature = "wgpu")]
+pub use device::has_wgpu_device;
 pub use matrices::CubeMatrices;
 pub use rows::CubeRows;

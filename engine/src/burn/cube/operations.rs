@@ -16,11 +16,23 @@ use crate::blob::{self, Moe, TensorRecord};
 use crate::burn::backend::{Activation, Angles, Attend, Codes, DecoderBackend, Routing};
 use crate::burn::plain::pad;
 use crate::kv::RowLayout;
-use crate::quant::GROUP;
+use crate::quant::{GROUP, Matrix};
 
 impl<R: CubeRuntime, BT: BoolElement> DecoderBackend for Cube<R, BT> {
     type Matrices = CubeMatrices<R>;
     type Rows = CubeRows<R>;
+
+    fn largest_buffer(device: &Self::Device) -> u64 {
+        R::client(device).properties().memory.max_page_size
+    }
+
+    fn reserved_bytes(device: &Self::Device, results: u64, largest: u64) -> u64 {
+        super::device::reserved_bytes::<R>(device, results, largest)
+    }
+
+    fn attention_bytes(tokens: u64, heads: u64, width: u64, seen: u64) -> u64 {
+        super::attend::part_bytes(tokens, heads, width, seen)
+    }
 
     fn matrix_bytes(record: &TensorRecord) -> u64 {
         CubeMatrices::<R>::bytes(record)
@@ -31,6 +43,19 @@ impl<R: CubeRuntime, BT: BoolElement> DecoderBackend for Cube<R, BT> {
         device: &Self::Device,
     ) -> Result<Self::Matrices, EngineError> {
         CubeMatrices::load(tensor, device)
+    }
+
+    fn slots(record: &TensorRecord, count: usize, device: &Self::Device) -> Self::Matrices {
+        CubeMatrices::room(record, count, device)
+    }
+
+    fn fill(
+        matrices: &mut Self::Matrices,
+        slot: usize,
+        matrix: &Matrix<'_>,
+    ) -> Result<(), EngineError> {
+        matrices.fill(slot, matrix);
+        Ok(())
     }
 
     fn embed(embedding: &Self::Matrices, tokens: Tensor<Self, 1, Int>) -> Tensor<Self, 2> {
@@ -57,7 +82,13 @@ impl<R: CubeRuntime, BT: BoolElement> DecoderBackend for Cube<R, BT> {
         routing: &Routing<Self>,
         residual: Tensor<Self, 2>,
     ) -> Tensor<Self, 2> {
-        let vectors = vectors(&matrices[0].shape, &input.values, &input.codes);
+        let [gate, up, _] = matrices.map(|matrices| matrices.shape);
+        let gate_input = vectors(&gate, &input.values, &input.codes);
+        let up_input = if gate.format.is_integer() == up.format.is_integer() {
+            gate_input.clone()
+        } else {
+            vectors(&up, &input.values, &input.codes)
+        };
         let chosen = Chosen {
             experts: int_buffer(routing.experts.clone()),
             weights: buffer(routing.weights.clone()),
@@ -65,7 +96,7 @@ impl<R: CubeRuntime, BT: BoolElement> DecoderBackend for Cube<R, BT> {
         };
         tensor(super::experts::experts(
             matrices,
-            vectors,
+            [gate_input, up_input],
             chosen,
             buffer(residual),
         ))
@@ -159,6 +190,11 @@ impl<R: CubeRuntime, BT: BoolElement> DecoderBackend for Cube<R, BT> {
         let [_, width] = gate.dims();
         let result = super::gate::gate(buffer(gate), buffer(up), width, quantizes);
         activation(result, quantizes)
+    }
+
+    fn most_likely(logits: Tensor<Self, 2>) -> Tensor<Self, 1, Int> {
+        let [_, width] = logits.dims();
+        int_tensor(super::most_likely::most_likely(buffer(logits), width))
     }
 }
 

@@ -62,7 +62,7 @@ pub(super) fn route<R: CubeRuntime>(
     [experts, weights]
 }
 
-/// A cube has one token. Scores are computed together; one unit chooses.
+/// A cube has one token; its units share all work out.
 #[cube(launch)]
 fn route_kernel(
     logits: &Array<f32>,
@@ -73,12 +73,11 @@ fn route_kernel(
     #[comptime] choice: Choice,
 ) {
     let count = comptime!(choice.experts);
-    let unit = UNIT_POS_X as usize;
     let at = CUBE_POS_X as usize * count;
     let mut scores = SharedMemory::<f32>::new(comptime!(choice.experts));
     let mut ranks = SharedMemory::<f32>::new(comptime!(choice.experts));
     score(logits, at, &mut scores, choice);
-    let mut i = unit;
+    let mut i = UNIT_POS_X as usize;
     while i < count {
         ranks[i] = scores[i];
         if comptime!(choice.has_bias) {
@@ -87,13 +86,13 @@ fn route_kernel(
         i += UNITS;
     }
     sync_cube();
-    if unit == 0 {
-        if comptime!(choice.groups > 1) {
-            keep_best_groups(&mut ranks, choice);
-        }
-        let first = CUBE_POS_X as usize * comptime!(choice.top_k);
-        choose(&scores, &mut ranks, first, experts, weights, scale, choice);
+    if comptime!(choice.groups > 1) {
+        keep_best_groups(&mut ranks, choice);
     }
+    let mut chosen = SharedMemory::<u32>::new(comptime!(choice.top_k));
+    choose(&mut ranks, &mut chosen, choice);
+    let first = CUBE_POS_X as usize * comptime!(choice.top_k);
+    write(&scores, &chosen, first, experts, weights, scale, choice);
 }
 
 /// Softmax of all outputs, or the sigmoid of each.
@@ -150,75 +149,122 @@ fn score(
 fn keep_best_groups(ranks: &mut SharedMemory<f32>, #[comptime] choice: Choice) {
     let groups = comptime!(choice.groups);
     let members = comptime!(choice.experts / choice.groups);
-    let mut group_scores = Array::<f32>::new(groups);
-    let mut is_out = Array::<u32>::new(groups);
-    for group in 0..groups {
-        let mut best = LOWEST.runtime();
-        let mut second = LOWEST.runtime();
-        for i in 0..members {
-            let rank = ranks[group * members + i];
-            if rank > best {
-                second = best;
-                best = rank;
-            } else if rank > second {
-                second = rank;
-            }
-        }
-        group_scores[group] = best;
-        if comptime!(choice.is_sigmoid && choice.experts > choice.groups) {
-            group_scores[group] = best + second;
-        }
+    let unit = UNIT_POS_X as usize;
+    let mut group_scores = SharedMemory::<f32>::new(groups);
+    let mut is_out = SharedMemory::<u32>::new(groups);
+    let mut group = unit;
+    while group < groups {
+        group_scores[group] = group_score(ranks, group * members, choice);
         is_out[group] = 1u32;
+        group += UNITS;
     }
-    for _ in 0..comptime!(choice.top_groups) {
-        let mut best = 0usize;
-        for group in 1..groups {
-            if group_scores[group] > group_scores[best] {
-                best = group;
+    sync_cube();
+    if unit == 0 {
+        for _ in 0..comptime!(choice.top_groups) {
+            let mut best = 0usize;
+            for group in 1..groups {
+                if group_scores[group] > group_scores[best] {
+                    best = group;
+                }
             }
+            is_out[best] = 0u32;
+            group_scores[best] = LOWEST;
         }
-        is_out[best] = 0u32;
-        group_scores[best] = LOWEST;
     }
-    for i in 0..comptime!(choice.experts) {
+    sync_cube();
+    let mut i = unit;
+    while i < comptime!(choice.experts) {
         if is_out[i / members] == 1u32 {
             ranks[i] = LOWEST;
         }
+        i += UNITS;
+    }
+    sync_cube();
+}
+
+/// The best rank of a group; with sigmoids the sum of its two best.
+#[cube]
+fn group_score(ranks: &SharedMemory<f32>, first: usize, #[comptime] choice: Choice) -> f32 {
+    let mut best = LOWEST.runtime();
+    let mut second = LOWEST.runtime();
+    for i in 0..comptime!(choice.experts / choice.groups) {
+        let rank = ranks[first + i];
+        if rank > best {
+            second = best;
+            best = rank;
+        } else if rank > second {
+            second = rank;
+        }
+    }
+    if comptime!(choice.is_sigmoid && choice.experts > choice.groups) {
+        best + second
+    } else {
+        best
     }
 }
 
-/// Takes the best experts, the first of equals; then lists them in ascending
-/// order with their weights.
+/// Takes the best experts one after the other, the first of equals.
 #[cube]
 fn choose(
-    scores: &SharedMemory<f32>,
     ranks: &mut SharedMemory<f32>,
+    chosen: &mut SharedMemory<u32>,
+    #[comptime] choice: Choice,
+) {
+    let unit = UNIT_POS_X as usize;
+    let mut best = SharedMemory::<u32>::new(UNITS);
+    for k in 0..comptime!(choice.top_k) {
+        let mut mine = min(unit, comptime!(choice.experts - 1));
+        let mut i = mine;
+        while i < comptime!(choice.experts) {
+            if ranks[i] > ranks[mine] {
+                mine = i;
+            }
+            i += UNITS;
+        }
+        best[unit] = mine as u32;
+        sync_cube();
+        #[unroll]
+        for level in 0..comptime!(UNITS.ilog2() as usize) {
+            let half = comptime!(UNITS >> (level + 1));
+            if unit < half {
+                let (one, other) = (best[unit], best[unit + half]);
+                let (a, b) = (ranks[one as usize], ranks[other as usize]);
+                if b > a || (b == a && other < one) {
+                    best[unit] = other;
+                }
+            }
+            sync_cube();
+        }
+        if unit == 0 {
+            chosen[k] = best[0];
+            ranks[best[0] as usize] = LOWEST;
+        }
+        sync_cube();
+    }
+}
+
+/// Lists the chosen experts in ascending order with their weights.
+#[cube]
+fn write(
+    scores: &SharedMemory<f32>,
+    chosen: &SharedMemory<u32>,
     first: usize,
     experts: &mut Array<i32>,
     weights: &mut Array<f32>,
     scale: f32,
     #[comptime] choice: Choice,
 ) {
-    let count = comptime!(choice.experts);
     let top_k = comptime!(choice.top_k);
-    let mut chosen = Array::<u32>::new(top_k);
     let mut sum = 0.0f32;
     for k in 0..top_k {
-        let mut best = 0usize;
-        for i in 1..count {
-            if ranks[i] > ranks[best] {
-                best = i;
-            }
-        }
-        ranks[best] = LOWEST;
-        chosen[k] = best as u32;
-        sum += scores[best];
+        sum += scores[chosen[k] as usize];
     }
     if comptime!(choice.is_sigmoid) {
         // As the reference: sigmoids may all be zero.
         sum += 1.0e-20f32;
     }
-    for k in 0..top_k {
+    let mut k = UNIT_POS_X as usize;
+    while k < top_k {
         let mut place = 0usize;
         for other in 0..top_k {
             if chosen[other] < chosen[k] {
@@ -231,5 +277,6 @@ fn choose(
         }
         experts[first + place] = chosen[k] as i32;
         weights[first + place] = weight * scale;
+        k += UNITS;
     }
 }

@@ -3,7 +3,6 @@
 //! A vector of `q8` is a scale and eight words of codes for each group of 32
 //! numbers; of `f16` it is two numbers a word.
 
-use burn::tensor::{DType, Shape};
 use burn_cubecl::CubeRuntime;
 use burn_cubecl::cubecl;
 use burn_cubecl::cubecl::prelude::*;
@@ -11,7 +10,7 @@ use burn_cubecl::tensor::CubeTensor;
 
 use super::math::{narrow_f16, widen_f16};
 use super::quantize::{inverse_scale, largest_magnitude, scale_of};
-use super::tensors::cubes_for;
+use super::tensors::{cubes_for, keep};
 use super::unpack::code8;
 use crate::kv::{RowLayout, Segment, SegmentFormat};
 use crate::quant::GROUP;
@@ -93,12 +92,8 @@ impl<R: CubeRuntime> CubeRows<R> {
             heads,
             parts: [first, second].map(|segment| {
                 let kind = PartKind::new(segment);
-                let words = heads * context * kind.words();
-                let client = R::client(device);
-                let handle = client.empty(4 * words);
-                let (shape, device) = (Shape::from([words]), device.clone());
                 Part {
-                    words: CubeTensor::new_contiguous(client, device, shape, handle, DType::U32),
+                    words: keep(heads * context * kind.words(), device),
                     kind,
                     context,
                 }

@@ -51,6 +51,17 @@ pub(super) fn room<R: CubeRuntime, const D: usize>(
     empty_device_contiguous_dtype(client, device, Shape::from(dims), dtype)
 }
 
+/// Room for `words` words that stay as long as the session: exactly as many, and
+/// not a part of the pages that results come from.
+pub(super) fn keep<R: CubeRuntime>(words: usize, device: &R::Device) -> CubeTensor<R> {
+    let client = R::client(device);
+    let room = |words: usize| client.empty(4 * words);
+    let handle = client.memory_persistent_allocation(words, room);
+    let handle = handle.unwrap_or_else(|_| client.empty(4 * words));
+    let shape = Shape::from([words]);
+    CubeTensor::new_contiguous(client, device.clone(), shape, handle, DType::U32)
+}
+
 /// As many cubes of `UNITS` as it takes to have `units` units; kernels ignore
 /// the units that are too many.
 pub(super) fn cubes_for(units: usize) -> (CubeCount, CubeDim) {

@@ -3,8 +3,8 @@
 use alloc::vec;
 use alloc::vec::Vec;
 
-use burn::tensor::Tensor;
 use burn::tensor::backend::Backend;
+use burn::tensor::{Int, Tensor};
 
 use super::{PlainMatrices, quantize, silu, sum_in_order};
 use crate::burn::backend::{Activation, Routing};
@@ -24,7 +24,10 @@ pub fn experts<B: Backend>(
     for token in 0..tokens {
         let input = input.token(token);
         let chosen = routing.experts.clone().narrow(0, token, 1);
-        let chosen = chosen.reshape([top_k]);
+        let chosen: Tensor<B, 1, Int> = chosen.reshape([top_k]);
+        // What is none of them counts nothing.
+        let is_none = chosen.clone().lower_elem(0);
+        let chosen = chosen.mask_fill(is_none.clone(), 0);
         let gate = gate.project_chosen(chosen.clone(), &input);
         let values = silu(gate) * up.project_chosen(chosen.clone(), &input);
         let middle = Activation {
@@ -33,6 +36,7 @@ pub fn experts<B: Backend>(
         };
         let output = down.project_chosen(chosen, &middle);
         let weights = routing.weights.clone().narrow(0, token, 1).transpose();
+        let weights = weights.mask_fill(is_none.unsqueeze_dim(1), 0.0);
         let terms = vec![residual.clone().narrow(0, token, 1), output * weights];
         outputs.push(sum_in_order(Tensor::cat(terms, 0), 0));
     }

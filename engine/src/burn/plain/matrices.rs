@@ -10,11 +10,12 @@ use super::sum_in_order;
 use crate::EngineError;
 use crate::blob::{self, Role, TensorRecord};
 use crate::burn::backend::{Activation, Codes};
-use crate::quant::{Block, BlockGroup, GROUP, NumberFormat};
+use crate::quant::{Block, BlockGroup, GROUP, Matrix, NumberFormat};
 
 /// The matrices of one tensor.
 #[derive(Debug)]
 pub struct PlainMatrices<B: Backend> {
+    record: TensorRecord,
     rows: usize,
     cols: usize,
     numbers: Numbers<B>,
@@ -58,14 +59,25 @@ impl<B: Backend> PlainMatrices<B> {
     /// # Errors
     /// If the tensor holds none.
     pub fn load(tensor: &blob::Tensor<'_>, device: &B::Device) -> Result<Self, EngineError> {
-        let record = tensor.record();
-        let [count, rows, cols] = [record.count, record.rows, record.cols].map(|n| n as usize);
+        let matrices = (0..tensor.record().count as usize).map(|index| tensor.matrix(index));
+        let matrices: Option<Vec<_>> = matrices.collect();
+        let matrices = matrices.ok_or(EngineError::MissingTensor)?;
+        Self::unpack(tensor.record(), &matrices, device)
+    }
+
+    /// Unpacks `matrices` of the tensor that `record` describes.
+    fn unpack(
+        record: &TensorRecord,
+        matrices: &[Matrix<'_>],
+        device: &B::Device,
+    ) -> Result<Self, EngineError> {
+        let count = matrices.len();
+        let [rows, cols] = [record.rows, record.cols].map(|n| n as usize);
         let numbers = if record.format.is_integer() {
-            Numbers::Codes(GroupCodes::load(tensor, device)?)
+            Numbers::Codes(GroupCodes::unpack(record, matrices, device)?)
         } else {
             let mut values = vec![0.0; count * rows * cols];
-            for (i, values) in values.chunks_mut(rows * cols).enumerate() {
-                let matrix = tensor.matrix(i).ok_or(EngineError::MissingTensor)?;
+            for (matrix, values) in matrices.iter().zip(values.chunks_mut(rows * cols)) {
                 for (row, values) in values.chunks_mut(cols).enumerate() {
                     matrix.decode_row(row, values);
                 }
@@ -78,10 +90,63 @@ impl<B: Backend> PlainMatrices<B> {
             }
         };
         Ok(Self {
+            record: *record,
             rows,
             cols,
             numbers,
         })
+    }
+
+    /// Room for `count` matrices of a tensor: zeros.
+    pub fn room(record: &TensorRecord, count: usize, device: &B::Device) -> Self {
+        let [rows, cols] = [record.rows, record.cols].map(|n| n as usize);
+        let groups = cols.div_ceil(GROUP);
+        let numbers = if record.format.is_integer() {
+            let zeros = |columns| Tensor::zeros([count, groups, columns, rows], device);
+            Numbers::Codes(GroupCodes {
+                codes: zeros(GROUP),
+                scales: zeros(1),
+                minima: (record.format == NumberFormat::Q4Affine).then(|| zeros(1)),
+            })
+        } else {
+            Numbers::Plain(Tensor::zeros([count, rows, cols], device))
+        };
+        Self {
+            record: *record,
+            rows,
+            cols,
+            numbers,
+        }
+    }
+
+    /// Unpacks a matrix into place number `slot`.
+    ///
+    /// # Errors
+    /// If it is no matrix of this tensor.
+    pub fn fill(&mut self, slot: usize, matrix: &Matrix<'_>) -> Result<(), EngineError> {
+        fn put<B: Backend, const D: usize>(all: &mut Tensor<B, D>, slot: usize, one: Tensor<B, D>) {
+            let mut place = one.dims().map(|len| 0..len);
+            place[0] = slot..slot + 1;
+            *all = all.clone().slice_assign(place, one);
+        }
+        let device = match &self.numbers {
+            Numbers::Plain(values) => values.device(),
+            Numbers::Router(values) => values.device(),
+            Numbers::Codes(codes) => codes.codes.device(),
+        };
+        let one = Self::unpack(&self.record, &[*matrix], &device)?;
+        match (&mut self.numbers, one.numbers) {
+            (Numbers::Plain(all), Numbers::Plain(one)) => put(all, slot, one),
+            (Numbers::Codes(all), Numbers::Codes(one)) => {
+                put(&mut all.codes, slot, one.codes);
+                put(&mut all.scales, slot, one.scales);
+                if let (Some(all), Some(one)) = (&mut all.minima, one.minima) {
+                    put(all, slot, one);
+                }
+            }
+            _ => return Err(EngineError::MissingTensor),
+        }
+        Ok(())
     }
 
     /// The rows of the first matrix that `ids` name: `[ids, cols]`.
@@ -179,16 +244,18 @@ fn unquantized<B: Backend, const D: usize, const R: usize>(
 }
 
 impl<B: Backend> GroupCodes<B> {
-    fn load(tensor: &blob::Tensor<'_>, device: &B::Device) -> Result<Self, EngineError> {
-        let record = tensor.record();
-        let [count, rows] = [record.count, record.rows].map(|n| n as usize);
+    fn unpack(
+        record: &TensorRecord,
+        matrices: &[Matrix<'_>],
+        device: &B::Device,
+    ) -> Result<Self, EngineError> {
+        let (count, rows) = (matrices.len(), record.rows as usize);
         let groups = (record.cols as usize).div_ceil(GROUP);
         let matrix_scales = groups * rows;
         let mut codes = vec![0.0; count * matrix_scales * GROUP];
         let mut scales = vec![0.0; count * matrix_scales];
         let mut minima = vec![0.0; count * matrix_scales];
-        for index in 0..count {
-            let matrix = tensor.matrix(index).ok_or(EngineError::MissingTensor)?;
+        for (index, matrix) in matrices.iter().enumerate() {
             for row in 0..rows {
                 let blocks = matrix.block_row(row / crate::quant::LANES);
                 let blocks = blocks.chunks_exact(record.format.block_bytes());

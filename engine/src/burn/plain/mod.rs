@@ -15,6 +15,7 @@ mod attend;
 mod experts;
 mod math;
 mod matrices;
+mod most_likely;
 mod norm;
 #[cfg(any(feature = "flex", feature = "ndarray"))]
 mod operations;
@@ -28,6 +29,7 @@ pub use attend::attend;
 pub use experts::experts;
 pub use math::{exp, sigmoid, silu, softmax};
 pub use matrices::PlainMatrices;
+pub use most_likely::most_likely;
 pub use norm::rms_norm;
 pub use quantize::{quantize, round_to_f16};
 pub use rope::rotate;

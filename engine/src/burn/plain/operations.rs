@@ -7,6 +7,7 @@ use crate::EngineError;
 use crate::blob::{self, TensorRecord};
 use crate::burn::backend::{Activation, Attend, DecoderBackend, Routing};
 use crate::kv::RowLayout;
+use crate::quant::Matrix;
 
 /// Implements [`DecoderBackend`] with the plain operations.
 macro_rules! run_plainly {
@@ -14,6 +15,11 @@ macro_rules! run_plainly {
         impl DecoderBackend for $backend {
             type Matrices = PlainMatrices<Self>;
             type Rows = PlainRows<Self>;
+
+            fn attention_bytes(tokens: u64, heads: u64, _width: u64, seen: u64) -> u64 {
+                // Scores, weights, and the terms of their sums.
+                4 * tokens * heads * 3 * seen
+            }
 
             fn matrix_bytes(record: &TensorRecord) -> u64 {
                 PlainMatrices::<Self>::bytes(record)
@@ -24,6 +30,18 @@ macro_rules! run_plainly {
                 device: &Self::Device,
             ) -> Result<Self::Matrices, EngineError> {
                 PlainMatrices::load(tensor, device)
+            }
+
+            fn slots(record: &TensorRecord, count: usize, device: &Self::Device) -> Self::Matrices {
+                PlainMatrices::room(record, count, device)
+            }
+
+            fn fill(
+                matrices: &mut Self::Matrices,
+                slot: usize,
+                matrix: &Matrix<'_>,
+            ) -> Result<(), EngineError> {
+                matrices.fill(slot, matrix)
             }
 
             fn embed(embedding: &Self::Matrices, tokens: Tensor<Self, 1, Int>) -> Tensor<Self, 2> {

@@ -2,6 +2,8 @@
 
 extern crate std;
 
+mod attention;
+
 use alloc::format;
 use alloc::vec;
 use alloc::vec::Vec;
@@ -12,11 +14,10 @@ use burn::tensor::{Int, Tensor, TensorData};
 use rand_core::{Rng, SeedableRng};
 use rand_xoshiro::Xoshiro128PlusPlus;
 
-use crate::blob::{self, Attention, Gqa, Mla, ModelConfig};
-use crate::blob::{Moe, Role, Router, Scoring, TensorRecord};
-use crate::burn::backend::{Angles, Attend, DecoderBackend, Routing};
-use crate::kv::{KvFormat, RowLayout};
+use crate::blob::{self, Moe, Role, Router, Scoring, TensorRecord};
+use crate::burn::backend::{Angles, DecoderBackend, Routing};
 use crate::quant::{Block, BlockGroup, GROUP, LANES, NumberFormat, fit_q4, fit_q4a, fit_q8};
+use crate::text::sampler::most_likely;
 
 /// Relative to the largest number of a result: a few units in the last place of
 /// each of its terms.
@@ -270,7 +271,8 @@ fn mixtures() {
         input: (&[f32], [usize; 2]),
         routing: (&[i32], &[f32], [usize; 2]),
     ) -> Vec<f32> {
-        let quantizes = packed[0].record.format.is_integer();
+        let is_integer = |packed: &Packed| packed.record.format.is_integer();
+        let quantizes = packed.iter().any(is_integer);
         let x = B::activation(tensor(input.0, input.1), quantizes);
         let data = TensorData::new(routing.0.to_vec(), routing.2);
         let routing = Routing {
@@ -282,15 +284,26 @@ fn mixtures() {
         list(B::experts([&gate, &up, &down], &x, &routing, residual))
     }
     let mut numbers = Numbers::new(7);
-    for format in NumberFormat::ALL {
-        for (tokens, width, size, count, top_k) in
-            [(1, 64, 32, 8, 2), (4, 100, 50, 5, 3), (3, 300, 97, 4, 4)]
-        {
+    let shapes = [(1, 64, 32, 8, 2), (4, 100, 50, 5, 3), (3, 300, 97, 4, 4)];
+    let alike = NumberFormat::ALL.map(|format| ([format; 3], &shapes[..]));
+    let mixed = [
+        [NumberFormat::Q4, NumberFormat::F16, NumberFormat::Q8],
+        [NumberFormat::F32, NumberFormat::Q8, NumberFormat::F16],
+        [NumberFormat::F16, NumberFormat::F32, NumberFormat::Q4Affine],
+    ];
+    let mixed = mixed.map(|formats| (formats, &shapes[1..2]));
+    for (formats, shapes) in alike.into_iter().chain(mixed) {
+        for &(tokens, width, size, count, top_k) in shapes {
             let wide = [count, size, width];
             let packed = [
-                Packed::new(&mut numbers, format, Role::ExpertGate, wide),
-                Packed::new(&mut numbers, format, Role::ExpertUp, wide),
-                Packed::new(&mut numbers, format, Role::ExpertDown, [count, width, size]),
+                Packed::new(&mut numbers, formats[0], Role::ExpertGate, wide),
+                Packed::new(&mut numbers, formats[1], Role::ExpertUp, wide),
+                Packed::new(
+                    &mut numbers,
+                    formats[2],
+                    Role::ExpertDown,
+                    [count, width, size],
+                ),
             ];
             let x = numbers.list(tokens * width, 0.3);
             let mut ids = Vec::new();
@@ -298,12 +311,14 @@ fn mixtures() {
                 let first = numbers.below((count - top_k + 1) as u32) as i32;
                 ids.extend((0..top_k as i32).map(|i| first + i));
             }
+            // Some that are not there.
+            ids[top_k - 1] = -1;
             let weights = numbers.list(tokens * top_k, 1.0);
             let input = (&x[..], [tokens, width]);
             let routing = (&ids[..], &weights[..], [tokens, top_k]);
             let plain = run::<Flex>(&packed, input, routing);
             same(
-                &format!("{format:?} experts"),
+                &format!("{formats:?} experts"),
                 &plain,
                 &run::<Wgpu>(&packed, input, routing),
             );
@@ -357,134 +372,51 @@ fn choices_of_experts() {
     }
 }
 
-/// What attention is asked in one test.
-struct Question {
-    layout: RowLayout,
-    heads: usize,
-    cached_heads: usize,
-    quantizes: bool,
-    window: usize,
-    /// Tokens of each batch; the last one asks.
-    batches: Vec<usize>,
-}
-
-impl Question {
-    fn new(attention: Attention, kv: KvFormat, heads: usize, batches: Vec<usize>) -> Self {
-        let config = ModelConfig {
-            vocab_size: 0,
-            hidden_size: 0,
-            num_hidden_layers: 1,
-            num_attention_heads: heads as u32,
-            intermediate_size: 0,
-            max_position_embeddings: 0,
-            rms_norm_eps: 0.0,
-            tie_word_embeddings: false,
-            mlp_bias: false,
-            attention,
-            softmax_scale: 0.1,
-            rope_attention_factor: 1.0,
-            sliding_window: None,
-            moe: None,
+#[test]
+fn most_likely_tokens() {
+    fn run<B: DecoderBackend>(logits: &[f32], rows: usize) -> Vec<f32> {
+        let logits = tensor(logits, [rows, logits.len() / rows]);
+        list(B::most_likely(logits).float())
+    }
+    let mut numbers = Numbers::new(10);
+    for (rows, width) in [(1, 1), (3, 100), (2, 4096), (2, 4097), (1, 151_936)] {
+        let mut logits = numbers.list(rows * width, 9.0);
+        let expected = |logits: &[f32]| -> Vec<f32> {
+            let rows = logits.chunks(width);
+            rows.map(|row| match row.iter().position(|x| x.is_nan()) {
+                Some(token) => -1.0 - token as f32,
+                None => most_likely(row) as f32,
+            })
+            .collect()
         };
-        Self {
-            layout: RowLayout::new(&config, kv),
-            heads,
-            cached_heads: match attention {
-                Attention::Mla(_) => 1,
-                Attention::Gqa(gqa) => gqa.num_key_value_heads as usize,
-            },
-            quantizes: kv == KvFormat::Q8,
-            window: usize::MAX,
-            batches,
-        }
-    }
-
-    fn run<B: DecoderBackend>(&self, is_latent: bool) -> Vec<f32> {
-        let mut numbers = Numbers::new(9);
-        let context = self.batches.iter().sum();
-        let mut rows = B::new_cache(
-            &self.layout,
-            self.cached_heads,
-            context,
-            &Default::default(),
-        );
-        let (first, second) = self.layout.latent();
-        let mut position = 0;
-        let mut answer = Vec::new();
-        for tokens in self.batches.iter().copied() {
-            let mut part = |heads: usize, width: usize| {
-                let values = numbers.list(tokens * heads * width, 3.0);
-                tensor::<B, 3>(&values, [tokens, heads, width])
-            };
-            let parts = [first.len, second.len].map(|width| part(self.cached_heads, width));
-            B::store(&mut rows, position, parts);
-            let task = Attend {
-                query: B::activation(part(self.heads, first.len), self.quantizes),
-                rotated: is_latent.then(|| part(self.heads, second.len)),
-                scale: 0.11,
-                position,
-                window: self.window,
-            };
-            answer = list(B::attend(&rows, &task));
-            position += tokens;
-        }
-        answer
-    }
-
-    fn compare(&self, what: &str, is_latent: bool) {
-        same(
-            what,
-            &self.run::<Flex>(is_latent),
-            &self.run::<Wgpu>(is_latent),
-        );
-    }
-}
-
-#[test]
-fn latent_attention() {
-    for kv in [KvFormat::F32, KvFormat::F16, KvFormat::Q8] {
-        for (heads, latent, rope) in [(16, 64, 16), (3, 48, 8), (1, 512, 64), (10, 130, 6)] {
-            let attention = Attention::Mla(Mla {
-                q_lora_rank: None,
-                kv_lora_rank: latent,
-                qk_nope_head_dim: 0,
-                qk_rope_head_dim: rope,
-                v_head_dim: 0,
-                latent_norm_eps: 0.0,
-                bias: false,
-            });
-            for batches in [vec![1], vec![130, 1], vec![200, 70, 2], vec![5, 3]] {
-                let question = Question::new(attention, kv, heads, batches);
-                question.compare(&format!("{kv:?} latent of {latent}"), true);
-            }
-        }
-    }
-}
-
-#[test]
-fn grouped_attention() {
-    for kv in [KvFormat::F32, KvFormat::F16, KvFormat::Q8] {
-        for (heads, cached, width) in [(9, 3, 64), (4, 4, 16), (14, 2, 40), (24, 1, 33)] {
-            let attention = Attention::Gqa(Gqa {
-                num_key_value_heads: cached,
-                head_dim: width,
-                query_key_norm: false,
-                qkv_bias: false,
-                output_bias: false,
-            });
-            for (window, batches) in [
-                (usize::MAX, vec![1]),
-                (usize::MAX, vec![300, 1]),
-                (100, vec![129, 150, 1]),
-                (7, vec![125, 6]),
-            ] {
-                let mut question = Question::new(attention, kv, heads, batches);
-                question.window = window;
-                question.compare(
-                    &format!("{kv:?} of {cached} x {width}, window {window}"),
-                    false,
-                );
-            }
-        }
+        let check = |logits: &[f32], what: &str| {
+            let tokens = expected(logits);
+            assert_eq!(
+                run::<Flex>(logits, rows),
+                tokens,
+                "{what}, {rows} x {width}"
+            );
+            assert_eq!(
+                run::<Wgpu>(logits, rows),
+                tokens,
+                "{what}, {rows} x {width}"
+            );
+        };
+        check(&logits, "random");
+        check(&vec![-3.5; rows * width], "equal");
+        let zeros: Vec<f32> = (0..rows * width)
+            .map(|i| if i % 3 == 0 { -0.0 } else { 0.0 })
+            .collect();
+        check(&zeros, "zeros of both signs");
+        // The first of two that are equal, in different chunks where there are any.
+        logits[width - 1] = 100.0;
+        logits[width / 2] = 100.0;
+        check(&logits, "two");
+        logits[0] = f32::INFINITY;
+        check(&logits, "infinity");
+        logits[width * 2 / 3] = -f32::NAN;
+        logits[width - 1] = f32::NAN;
+        check(&logits, "not numbers");
+        check(&vec![f32::NEG_INFINITY; rows * width], "nothing");
     }
 }

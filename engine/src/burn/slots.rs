@@ -1,0 +1,238 @@
+//! Experts of a model that is larger than the device's memory: slots on the
+//! device, filled with what tokens choose.
+//!
+//! Here the choice must be known on the host, so each layer with experts waits
+//! for the device once a batch. Results are those of resident experts, to the
+//! bit: experts are added in ascending order either way.
+
+use alloc::vec;
+use alloc::vec::Vec;
+use core::fmt;
+
+use bytemuck::Zeroable;
+
+use burn::tensor::{Int, Tensor, TensorData};
+
+use super::backend::{Activation, DecoderBackend, Routing};
+use crate::EngineError;
+use crate::blob::{self, Blob, HEADER_LEN, Role};
+use crate::cpu::StorageTraffic;
+use crate::model::slots::{Slot, share, victim};
+use crate::quant::Matrix;
+use crate::storage::BlockStorage;
+
+/// Which experts are on the device, and where the others come from.
+pub(super) struct ExpertSlots<'a> {
+    /// `None`: the mapped file.
+    storage: Option<&'a mut dyn BlockStorage>,
+    layers: Vec<LayerSlots<'a>>,
+    payload_offset: u64,
+    /// Counts uses.
+    clock: u64,
+    traffic: StorageTraffic,
+    /// The bytes of one expert that was read from storage.
+    expert: Vec<u8>,
+}
+
+/// The slots of one layer with experts.
+#[derive(Debug)]
+struct LayerSlots<'a> {
+    /// Gate, up and down of all experts in the file.
+    tensors: [blob::Tensor<'a>; 3],
+    table: Vec<Slot>,
+}
+
+/// What to compute with the experts of one layer.
+pub(super) struct Mixture<'m, B: DecoderBackend> {
+    /// Gate, up and down of the experts in the slots.
+    pub(super) matrices: [&'m mut B::Matrices; 3],
+    pub(super) input: &'m Activation<B>,
+    pub(super) routing: Routing<B>,
+}
+
+/// Slots of the layer that `moe_layer` others with experts come before, if
+/// `slots` are shared out: at least one, at most one for each expert.
+pub(super) fn slots_of_layer(blob: &Blob<'_>, moe_layer: usize, slots: u32) -> usize {
+    let layers = blob.moe_layers(usize::MAX);
+    let experts = blob.manifest().config.moe.map_or(0, |moe| moe.num_experts);
+    let share = share(moe_layer, layers, (slots as usize).max(layers));
+    share.len().min(experts as usize)
+}
+
+impl<'a> ExpertSlots<'a> {
+    /// Empty slots for the experts of `blob`, to be filled from `storage`, or
+    /// from the file if there is none.
+    ///
+    /// # Errors
+    /// If the experts are neither in the file nor in the storage.
+    pub(super) fn new(
+        blob: &Blob<'a>,
+        storage: Option<&'a mut dyn BlockStorage>,
+        slots: u32,
+    ) -> Result<Self, EngineError> {
+        if storage.is_none() && blob.lacks_experts() {
+            return Err(EngineError::NoExperts);
+        }
+        let layers = 0..blob.manifest().config.num_hidden_layers as usize;
+        let layers = layers.filter(|layer| blob.layer_kind(*layer).is_moe());
+        let layers = layers.enumerate().map(|(moe_layer, layer)| {
+            let find = |role| {
+                let mut tensors = blob.layer_tensors(layer);
+                let tensor = tensors.find(|tensor| tensor.record().role == role);
+                tensor.ok_or(EngineError::MissingTensor)
+            };
+            Ok(LayerSlots {
+                tensors: [
+                    find(Role::ExpertGate)?,
+                    find(Role::ExpertUp)?,
+                    find(Role::ExpertDown)?,
+                ],
+                table: vec![Slot::zeroed(); slots_of_layer(blob, moe_layer, slots)],
+            })
+        });
+        let mut slots = Self {
+            storage,
+            layers: layers.collect::<Result<_, EngineError>>()?,
+            payload_offset: blob.payload_offset(),
+            clock: 0,
+            traffic: StorageTraffic::default(),
+            expert: Vec::new(),
+        };
+        slots.check_header(blob)?;
+        Ok(slots)
+    }
+
+    /// The header has the checksum of the manifest, so it tells files apart.
+    fn check_header(&mut self, blob: &Blob<'_>) -> Result<(), EngineError> {
+        if self.storage.is_some() {
+            self.read(0, HEADER_LEN as u64)?;
+            if blob.bytes().get(..HEADER_LEN) != Some(&self.expert[..]) {
+                return Err(EngineError::OtherBriquette);
+            }
+        }
+        Ok(())
+    }
+
+    /// What it has cost so far.
+    pub(super) const fn traffic(&self) -> StorageTraffic {
+        self.traffic
+    }
+
+    /// `residual + sum of the chosen experts' outputs`, for the layer that
+    /// `moe_layer` others with experts come before.
+    ///
+    /// Experts are taken in ascending order, as many at a time as the slots hold.
+    pub(super) fn mixture<B: DecoderBackend>(
+        &mut self,
+        moe_layer: usize,
+        mut mixture: Mixture<'_, B>,
+        mut residual: Tensor<B, 2>,
+    ) -> Result<Tensor<B, 2>, EngineError> {
+        let chosen = mixture.routing.experts.clone().try_into_data();
+        let chosen = chosen.map_err(|_| EngineError::DeviceFailed)?;
+        let chosen: Vec<u32> = chosen.iter::<u32>().collect();
+        let mut needed = chosen.clone();
+        needed.sort_unstable();
+        needed.dedup();
+        let mut ready = Vec::new();
+        for (i, expert) in needed.iter().enumerate() {
+            let (slot, holds) = self.slot_for(moe_layer, *expert, &needed[i + 1..]);
+            if !holds && ready.iter().any(|(_, taken)| *taken == slot) {
+                residual = mixture.add(&chosen, &ready, residual);
+                ready.clear();
+            }
+            if holds {
+                self.traffic.hits += 1;
+            } else {
+                self.fill::<B>(moe_layer, *expert, slot, &mut mixture.matrices)?;
+            }
+            self.clock += 1;
+            self.layers[moe_layer].table[slot] = Slot {
+                layer: moe_layer as u32,
+                expert: *expert,
+                used: self.clock,
+            };
+            ready.push((*expert, slot));
+        }
+        Ok(mixture.add(&chosen, &ready, residual))
+    }
+
+    /// The slot that holds an expert, or that it shall have; `later` are those
+    /// that the batch needs after it.
+    fn slot_for(&self, moe_layer: usize, expert: u32, later: &[u32]) -> (usize, bool) {
+        let layer = moe_layer as u32;
+        let table = &self.layers[moe_layer].table;
+        match table.iter().position(|slot| slot.holds(layer, expert)) {
+            Some(slot) => (slot, true),
+            None => {
+                let is_later = |expert| later.binary_search(&expert).is_ok();
+                (victim(table, layer, is_later), false)
+            }
+        }
+    }
+
+    /// Brings one expert's matrices to the device.
+    fn fill<B: DecoderBackend>(
+        &mut self,
+        moe_layer: usize,
+        expert: u32,
+        slot: usize,
+        matrices: &mut [&mut B::Matrices; 3],
+    ) -> Result<(), EngineError> {
+        // What fails half way leaves nothing that could be taken for an expert.
+        self.layers[moe_layer].table[slot] = Slot::zeroed();
+        let tensors = self.layers[moe_layer].tensors;
+        let gate = tensors[0].record();
+        if self.storage.is_some() {
+            let offset = self.payload_offset + gate.offset + u64::from(expert) * gate.stride;
+            self.read(offset, gate.stride)?;
+        }
+        for (matrices, tensor) in matrices.iter_mut().zip(&tensors) {
+            let matrix: Option<Matrix<'_>> = match &self.storage {
+                Some(_) => tensor.matrix_in(&self.expert, &tensors[0]),
+                None => tensor.matrix(expert as usize),
+            };
+            let matrix = matrix.ok_or(EngineError::MissingTensor)?;
+            B::fill(matrices, slot, &matrix)?;
+        }
+        self.traffic.misses += 1;
+        self.traffic.bytes += gate.stride;
+        Ok(())
+    }
+
+    fn read(&mut self, offset: u64, bytes: u64) -> Result<(), EngineError> {
+        let failed = EngineError::Storage { offset, bytes };
+        let len = usize::try_from(bytes).map_err(|_| EngineError::PlanTooLarge)?;
+        self.expert.resize(len, 0);
+        let storage = self.storage.as_mut().ok_or(EngineError::NoExperts)?;
+        storage.read(offset, &mut self.expert).map_err(|_| failed)
+    }
+}
+
+impl fmt::Debug for ExpertSlots<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ExpertSlots")
+            .field("layers", &self.layers)
+            .field("traffic", &self.traffic)
+            .finish_non_exhaustive()
+    }
+}
+
+impl<B: DecoderBackend> Mixture<'_, B> {
+    /// Adds those of the `chosen` experts that are `ready`: numbers of experts
+    /// and of their slots.
+    fn add(&self, chosen: &[u32], ready: &[(u32, usize)], residual: Tensor<B, 2>) -> Tensor<B, 2> {
+        let place = |expert: &u32| match ready.binary_search_by_key(expert, |(ready, _)| *ready) {
+            Ok(index) => ready[index].1 as i32,
+            Err(_) => -1,
+        };
+        let places: Vec<i32> = chosen.iter().map(place).collect();
+        let data = TensorData::new(places, self.routing.experts.dims());
+        let routing = Routing {
+            experts: Tensor::<B, 2, Int>::from_data(data, &residual.device()),
+            weights: self.routing.weights.clone(),
+        };
+        let [gate, up, down] = &self.matrices;
+        B::experts([gate, up, down], self.input, &routing, residual)
+    }
+}
