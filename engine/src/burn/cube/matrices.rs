@@ -92,8 +92,8 @@ impl<R: CubeRuntime> CubeMatrices<R> {
         Self { words, shape }
     }
 
-    /// Copies a matrix to place number `slot`, a piece at a time: no more than
-    /// [`IN_FLIGHT`] pieces are in memory besides.
+    /// Copies a matrix to place number `slot` in pieces, a few of which are in
+    /// memory besides.
     pub fn fill(&self, slot: usize, matrix: &Matrix<'_>) {
         let mut at = slot * self.shape.words();
         for (i, piece) in matrix.bytes().chunks(PIECE).enumerate() {
