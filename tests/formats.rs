@@ -19,7 +19,6 @@ const VERSIONS: [(&str, &str); 3] = [
 fn every_released_version_opens_and_answers() {
     for (version, golden) in VERSIONS {
         let golden = Golden::open(repository().join("tests/golden").join(golden));
-        let prompt = &golden.prompts[0];
         let path = repository().join(format!("tests/formats/{version}.briq"));
         let file = BriqFile::open(&path).unwrap();
         let blob = file.blob().unwrap();
@@ -28,13 +27,19 @@ fn every_released_version_opens_and_answers() {
         let mut arena = briquette::loaded::Arena::for_plan(&plan).unwrap();
         let vocab = blob.manifest().config.vocab_size as usize;
         let mut session = Session::new(blob, &plan, arena.bytes_mut()).unwrap();
-        let (mut row, mut logits) = (vec![0.0; vocab], Vec::new());
-        session
-            .score(&prompt.ids, &mut row, |_, row| {
-                logits.extend_from_slice(row)
-            })
-            .unwrap();
-        let divergence = kl_divergence(&prompt.logits, &logits, vocab);
+        let (mut row, mut sum, mut positions) = (vec![0.0; vocab], 0.0, 0);
+        for prompt in &golden.prompts {
+            session.truncate(0);
+            let mut logits = Vec::new();
+            session
+                .score(&prompt.ids, &mut row, |_, row| {
+                    logits.extend_from_slice(row)
+                })
+                .unwrap();
+            sum += kl_divergence(&prompt.logits, &logits, vocab) * prompt.ids.len() as f64;
+            positions += prompt.ids.len();
+        }
+        let divergence = sum / positions as f64;
         println!("{version}: {divergence:.5} nats");
         let bound = if version == "v2.0" { 0.1 } else { 0.02 };
         assert!(divergence < bound, "{version}: {divergence}");
