@@ -3,7 +3,6 @@
 use alloc::vec::Vec;
 
 use burn_cubecl::CubeRuntime;
-use burn_cubecl::cubecl::prelude::*;
 
 use super::matrices::{IN_FLIGHT, PIECE};
 use crate::EngineError;
@@ -14,6 +13,7 @@ use crate::EngineError;
 pub fn has_wgpu_device() -> bool {
     use burn::backend::wgpu::WgpuRuntime;
     use burn::backend::wgpu::graphics::{AutoGraphicsApi, GraphicsApi};
+    use burn_cubecl::cubecl::prelude::Runtime;
 
     let api = AutoGraphicsApi::backend();
     !WgpuRuntime::enumerate_all_devices(&api).is_empty()
