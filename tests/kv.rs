@@ -6,7 +6,7 @@ use briquette_engine::cpu::Threads;
 use briquette_engine::kernels::attend::{Attend, Query, QueryPart, attend};
 use briquette_engine::kernels::{Isa, hadamard, quantize};
 use briquette_engine::kv::{KvFormat, RowLayout, Segment, SegmentFormat};
-use briquette_tests::{Packed, Run, kl_divergence, repository, smollm2};
+use briquette_tests::{Packed, Run, kl_divergence, most_likely, repository, smollm2};
 use serde_json::Value;
 
 fn two_threads() -> Run<Threads> {
@@ -99,11 +99,6 @@ fn four_bits_stay_close_to_sixteen_on_sentry() {
             assert!(found < bound, "{found}");
         }
     }
-}
-
-fn most_likely(logits: &[f32]) -> u32 {
-    let best = (0..logits.len()).max_by(|a, b| logits[*a].total_cmp(&logits[*b]));
-    best.unwrap() as u32
 }
 
 /// 1,400 tokens of a novel, then the beginnings of some of its passages, one

@@ -9,7 +9,7 @@ use briquette_engine::kernels::Isa;
 use briquette_engine::kv::KvFormat;
 use briquette_engine::snapshot::SnapshotError;
 use briquette_engine::{EngineError, Session};
-use briquette_tests::{Golden, Packed, largest_difference, repository};
+use briquette_tests::{Golden, Packed, largest_difference, most_likely, repository};
 use safetensors::SafeTensors;
 
 fn golden() -> Golden {
@@ -118,7 +118,7 @@ fn generate(file: &[u8], ids: &[u32], count: usize, guesses: usize) -> (Vec<u32>
     with_session(file, &Serial, 8, guesses > 0, |session| {
         let vocab = session.blob().manifest().config.vocab_size as usize;
         let (mut row, mut bits, mut tokens) = (vec![0.0; vocab], Vec::new(), Vec::new());
-        let mut next = best(session.prefill(ids).unwrap());
+        let mut next = most_likely(session.prefill(ids).unwrap());
         while tokens.len() < count {
             let mut tried = vec![next; 1 + guesses];
             let guessed = session.draft(next, &mut tried[1..]).unwrap();
@@ -129,7 +129,7 @@ fn generate(file: &[u8], ids: &[u32], count: usize, guesses: usize) -> (Vec<u32>
                     if holds {
                         tokens.push(tried[i]);
                         bits.extend(logits.iter().map(|logit| logit.to_bits()));
-                        next = best(logits);
+                        next = most_likely(logits);
                         kept += 1;
                         holds = tried.get(i + 1) == Some(&next);
                     }
@@ -141,11 +141,6 @@ fn generate(file: &[u8], ids: &[u32], count: usize, guesses: usize) -> (Vec<u32>
         bits.truncate(count * vocab);
         (tokens, bits)
     })
-}
-
-fn best(logits: &[f32]) -> u32 {
-    let largest = (0..logits.len()).max_by(|a, b| logits[*a].total_cmp(&logits[*b]));
-    largest.unwrap() as u32
 }
 
 #[test]

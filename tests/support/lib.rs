@@ -7,6 +7,6 @@ mod script;
 mod text;
 
 pub use golden::{Golden, Prompt, golden_folders, repository, smollm2};
-pub use model::{Packed, Run, digests, kl_divergence, largest_difference};
+pub use model::{Packed, Run, digests, kl_divergence, largest_difference, most_likely};
 pub use script::{printed, script};
 pub use text::{corpus, encode};

@@ -146,10 +146,10 @@ impl Packed {
         count: usize,
     ) -> Vec<u32> {
         self.session(run, |session| {
-            let mut token = best(session.prefill(ids).unwrap());
+            let mut token = most_likely(session.prefill(ids).unwrap());
             let mut tokens = vec![token];
             while tokens.len() < count {
-                token = best(session.decode(token).unwrap());
+                token = most_likely(session.decode(token).unwrap());
                 tokens.push(token);
             }
             tokens
@@ -158,7 +158,7 @@ impl Packed {
 }
 
 /// The index of the largest number.
-fn best(logits: &[f32]) -> u32 {
+pub fn most_likely(logits: &[f32]) -> u32 {
     let largest = (0..logits.len()).max_by(|a, b| logits[*a].total_cmp(&logits[*b]));
     largest.unwrap() as u32
 }

@@ -20,6 +20,7 @@ use crate::EngineError;
 use crate::blob::{Blob, ModelConfig, Role};
 use crate::kernels::norm;
 use crate::quant::Matrix;
+use crate::text::sampler::most_likely;
 
 use super::arena::Arena;
 use super::decoder::{Decoder, Step};
@@ -182,7 +183,7 @@ impl<'a, T: Team> Decoder<'a, T> {
             for (to, from) in mtp.guessed.iter_mut().zip(state) {
                 *to = *from;
             }
-            *guess = best(self.logits());
+            *guess = most_likely(self.logits());
             before = Some(*guess);
         }
         Ok(())
@@ -281,15 +282,4 @@ impl<'a, T: Team> Decoder<'a, T> {
         }
         (mtp.first, mtp.count) = (position, tokens.len());
     }
-}
-
-/// The most likely token; of equal ones the first.
-fn best(logits: &[f32]) -> u32 {
-    let mut best = (0, f32::NEG_INFINITY);
-    for (token, logit) in (0..).zip(logits) {
-        if *logit > best.1 {
-            best = (token, *logit);
-        }
-    }
-    best.0
 }

@@ -44,6 +44,17 @@ pub fn main_with_slots() {
     fs::write(path, program).expect("model.rs can be written");
 }
 
+/// Links a program for bare metal with the memory that the file `memory`
+/// describes.
+pub fn link(memory: &str) {
+    println!("cargo::rerun-if-changed={memory}");
+    let out = out_dir();
+    fs::copy(memory, out.join("memory.x")).unwrap_or_else(|error| panic!("{memory}: {error}"));
+    println!("cargo::rustc-link-search={}", out.display());
+    println!("cargo::rustc-link-arg=-Tlink.x");
+    println!("cargo::rustc-link-arg=--nmagic");
+}
+
 fn expert_slots() -> u32 {
     println!("cargo::rerun-if-env-changed={EXPERT_SLOTS}");
     let Ok(slots) = env::var(EXPERT_SLOTS) else {
@@ -60,13 +71,9 @@ fn out_dir() -> PathBuf {
 
 fn write_program(slots: u32) {
     println!("cargo::rerun-if-env-changed={MODEL}");
-    println!("cargo::rerun-if-changed=memory.x");
     let out = out_dir();
-    fs::copy("memory.x", out.join("memory.x")).expect("memory.x can be copied");
-    println!("cargo::rustc-link-search={}", out.display());
-    println!("cargo::rustc-link-arg=-Tlink.x");
+    link("memory.x");
     println!("cargo::rustc-link-arg=-Tdefmt.x");
-    println!("cargo::rustc-link-arg=--nmagic");
 
     let Some(model) = env::var_os(MODEL) else {
         panic!("{MODEL} is not set: which briquette is to be flashed?");
