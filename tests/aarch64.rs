@@ -31,7 +31,7 @@ fn arm_computes_the_bits_of_the_host() {
                     name
                 })
                 .collect();
-            assert_eq!(names, ["portable", "neon-dotprod"]);
+            assert_eq!(names, ["portable", "neon-dotprod", "neon-i8mm"]);
         }
         println!("{}: the host's bits on aarch64", golden.folder.display());
     }

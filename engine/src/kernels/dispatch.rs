@@ -47,7 +47,9 @@ macro_rules! for_each_isa {
                 $crate::kernels::isa::Kind::Avx512Vnni => unsafe { avx512($($arg),*) },
                 // SAFETY: as above.
                 #[cfg(target_arch = "aarch64")]
-                $crate::kernels::isa::Kind::NeonDot => unsafe { neon_dot($($arg),*) },
+                $crate::kernels::isa::Kind::NeonDot | $crate::kernels::isa::Kind::NeonI8mm => unsafe {
+                    neon_dot($($arg),*)
+                },
                 // There is no other code for these.
                 #[cfg(dsp)]
                 $crate::kernels::isa::Kind::Dsp => body($($arg),*),

@@ -16,6 +16,8 @@ pub(super) enum Kind {
     Avx512Vnni,
     #[cfg(target_arch = "aarch64")]
     NeonDot,
+    #[cfg(target_arch = "aarch64")]
+    NeonI8mm,
     #[cfg(dsp)]
     Dsp,
     #[cfg(helium)]
@@ -55,6 +57,9 @@ impl Isa {
         #[cfg(target_arch = "aarch64")]
         if has_neon_dot() {
             let _ = found.push(Self(Kind::NeonDot));
+            if has_neon_i8mm() {
+                let _ = found.push(Self(Kind::NeonI8mm));
+            }
         }
         #[cfg(dsp)]
         if super::cortex_m::has_dsp() {
@@ -79,6 +84,8 @@ impl Isa {
             Kind::Avx512Vnni => "avx512-vnni",
             #[cfg(target_arch = "aarch64")]
             Kind::NeonDot => "neon-dotprod",
+            #[cfg(target_arch = "aarch64")]
+            Kind::NeonI8mm => "neon-i8mm",
             #[cfg(dsp)]
             Kind::Dsp => "dsp",
             #[cfg(helium)]
@@ -86,13 +93,20 @@ impl Isa {
         }
     }
 
-    /// Whether there are registers enough to work on up to 8 tokens at a
-    /// time; otherwise 4.
-    pub(super) const fn has_many_registers(self) -> bool {
-        match self.0 {
+    /// How many of `tokens` tokens a kernel takes at a time. With few registers
+    /// that is 4 or 1.
+    pub(super) const fn tile(self, tokens: usize) -> usize {
+        match (self.0, tokens) {
             #[cfg(target_arch = "x86_64")]
-            Kind::Avx512Vnni => true,
-            _ => false,
+            (Kind::Avx512Vnni, 8..) => 8,
+            #[cfg(target_arch = "x86_64")]
+            (Kind::Avx512Vnni, 2..4) => 2,
+            #[cfg(target_arch = "aarch64")]
+            (Kind::NeonI8mm, 8..) => 8,
+            #[cfg(target_arch = "aarch64")]
+            (Kind::NeonI8mm, 2..4) => 2,
+            (_, 4..) => 4,
+            _ => 1,
         }
     }
 }
@@ -137,4 +151,13 @@ fn has_neon_dot() -> bool {
     return std::arch::is_aarch64_feature_detected!("dotprod");
     #[cfg(not(feature = "std"))]
     return cfg!(target_feature = "dotprod");
+}
+
+/// As [`has_avx2`].
+#[cfg(target_arch = "aarch64")]
+fn has_neon_i8mm() -> bool {
+    #[cfg(feature = "std")]
+    return std::arch::is_aarch64_feature_detected!("i8mm");
+    #[cfg(not(feature = "std"))]
+    return cfg!(target_feature = "i8mm");
 }

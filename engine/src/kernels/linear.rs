@@ -119,10 +119,10 @@ pub fn linear(isa: Isa, matrix: &Matrix<'_>, first: usize, inputs: &Inputs<'_>, 
                 inputs,
                 token,
             };
-            token += match inputs.count - token {
-                8.. if isa.has_many_registers() => call.run::<8>(out),
-                4.. => call.run::<4>(out),
-                2.. if isa.has_many_registers() => call.run::<2>(out),
+            token += match isa.tile(inputs.count - token) {
+                8 => call.run::<8>(out),
+                4 => call.run::<4>(out),
+                2 => call.run::<2>(out),
                 _ => call.run::<1>(out),
             };
         }
@@ -172,6 +172,9 @@ impl Call<'_> {
             // SAFETY: as above.
             #[cfg(target_arch = "aarch64")]
             Kind::NeonDot => unsafe { super::neon::rows(format, blocks, len, x, out) },
+            // SAFETY: as above.
+            #[cfg(target_arch = "aarch64")]
+            Kind::NeonI8mm => unsafe { super::neon_i8mm::rows(format, blocks, len, x, out) },
         }
         T
     }

@@ -38,6 +38,8 @@ mod dsp;
 mod helium;
 #[cfg(target_arch = "aarch64")]
 mod neon;
+#[cfg(target_arch = "aarch64")]
+mod neon_i8mm;
 
 pub use isa::Isa;
 pub use linear::{Inputs, linear};

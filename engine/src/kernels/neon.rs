@@ -17,7 +17,7 @@ use super::portable;
 use crate::quant::{GROUP, LANES, NumberFormat};
 
 /// Registers of four rows each.
-const QUARTERS: usize = LANES / 4;
+pub(super) const QUARTERS: usize = LANES / 4;
 
 /// As [`portable::rows`].
 #[target_feature(enable = "neon,dotprod")]
@@ -177,7 +177,7 @@ fn add_scaled(acc: float32x4_t, scales: float32x4_t, scale: f32, dot: int32x4_t)
 /// Splits 16 `f16` off and widens them.
 #[inline]
 #[target_feature(enable = "neon")]
-fn split_halves(bytes: &[u8]) -> ([float32x4_t; QUARTERS], &[u8]) {
+pub(super) fn split_halves(bytes: &[u8]) -> ([float32x4_t; QUARTERS], &[u8]) {
     match bytes.split_first_chunk() {
         Some((halves, rest)) => (widen(halves), rest),
         None => ([vdupq_n_f32(0.0); QUARTERS], &[]),
@@ -202,14 +202,17 @@ fn widen(halves: &[u8; 2 * LANES]) -> [float32x4_t; QUARTERS] {
 
 #[inline]
 #[target_feature(enable = "neon")]
-fn load(bytes: &[u8; 16]) -> uint8x16_t {
+pub(super) fn load(bytes: &[u8; 16]) -> uint8x16_t {
     // SAFETY: `bytes` is 16 readable bytes; the load needs no alignment.
     unsafe { vld1q_u8(bytes.as_ptr()) }
 }
 
 #[inline]
 #[target_feature(enable = "neon")]
-fn store<const T: usize>(acc: [[float32x4_t; QUARTERS]; T], out: &mut [[f32; LANES]; T]) {
+pub(super) fn store<const T: usize>(
+    acc: [[float32x4_t; QUARTERS]; T],
+    out: &mut [[f32; LANES]; T],
+) {
     for (acc, out) in acc.into_iter().zip(out) {
         for (acc, out) in acc.into_iter().zip(out.as_chunks_mut::<4>().0) {
             // SAFETY: `out` is 16 writable bytes.

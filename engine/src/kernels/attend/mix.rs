@@ -58,7 +58,7 @@ fn add<const W: usize>(
         #[cfg(target_arch = "x86_64")]
         Kind::Avx512Vnni => unsafe { add_avx512(weights, rows, sums) },
         #[cfg(target_arch = "aarch64")]
-        Kind::NeonDot => add_tiles::<W, 4, 16>(weights, rows, sums),
+        Kind::NeonDot | Kind::NeonI8mm => add_tiles::<W, 4, 16>(weights, rows, sums),
         _ => add_tiles::<W, 4, 4>(weights, rows, sums),
     }
 }

@@ -201,7 +201,7 @@ const fn has_wide_vectors(isa: Isa) -> bool {
         #[cfg(target_arch = "x86_64")]
         Kind::Avx2 | Kind::AvxVnni | Kind::Avx512Vnni => true,
         #[cfg(target_arch = "aarch64")]
-        Kind::NeonDot => true,
+        Kind::NeonDot | Kind::NeonI8mm => true,
         _ => false,
     }
 }
