@@ -10,8 +10,10 @@ use core::arch::x86_64::{
     _mm256_set1_epi32, _mm256_set1_ps, _mm256_setzero_ps, _mm256_setzero_si256, _mm256_sign_epi8,
     _mm256_srli_epi16, _mm256_storeu_ps,
 };
+use core::hint::black_box;
 
 use super::linear::{Panels, Tile};
+use super::peak::SUMS;
 use super::portable;
 use crate::quant::{GROUP, LANES, NumberFormat};
 
@@ -221,4 +223,20 @@ pub(super) fn store<const T: usize>(acc: [[__m256; 2]; T], out: &mut [[f32; LANE
             unsafe { _mm256_storeu_ps(part.as_mut_ptr(), half) };
         }
     }
+}
+
+/// See [`super::peak()`]: the instructions of `q4`.
+#[target_feature(enable = "avx2")]
+pub(super) fn peak(rounds: u32) -> u64 {
+    let mut operands = [_mm256_set1_epi8(3); 2];
+    let mut sums = [_mm256_setzero_si256(); SUMS];
+    for _ in 0..rounds {
+        operands = black_box(operands);
+        for sum in &mut sums {
+            let pairs = _mm256_maddubs_epi16(operands[0], operands[1]);
+            *sum = _mm256_add_epi16(*sum, pairs);
+        }
+    }
+    black_box(sums);
+    (SUMS * size_of::<__m256i>()) as u64
 }

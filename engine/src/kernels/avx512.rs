@@ -11,8 +11,10 @@ use core::arch::x86_64::{
     _mm512_setzero_ps, _mm512_setzero_si512, _mm512_slli_epi32, _mm512_srli_epi16,
     _mm512_storeu_ps, _mm512_sub_epi32, _mm512_xor_si512,
 };
+use core::hint::black_box;
 
 use super::linear::{Panels, Tile};
+use super::peak::SUMS;
 use super::portable;
 use crate::quant::{GROUP, LANES, NumberFormat};
 
@@ -192,4 +194,18 @@ fn store<const T: usize>(acc: [__m512; T], out: &mut [[f32; LANES]; T]) {
         // SAFETY: `out` is 64 writable bytes; the store needs no alignment.
         unsafe { _mm512_storeu_ps(out.as_mut_ptr(), acc) };
     }
+}
+
+/// See [`super::peak()`].
+#[target_feature(enable = "avx512f,avx512vnni")]
+pub(super) fn peak(rounds: u32) -> u64 {
+    let operands = black_box([_mm512_set1_epi8(3); 2]);
+    let mut sums = [_mm512_setzero_si512(); SUMS];
+    for _ in 0..rounds {
+        for sum in &mut sums {
+            *sum = _mm512_dpbusd_epi32(*sum, operands[0], operands[1]);
+        }
+    }
+    black_box(sums);
+    (SUMS * size_of::<__m512i>()) as u64
 }

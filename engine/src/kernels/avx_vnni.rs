@@ -9,11 +9,13 @@ use core::arch::x86_64::{
     _mm256_set1_epi32, _mm256_setzero_ps, _mm256_setzero_si256, _mm256_srli_epi16,
     _mm256_xor_si256,
 };
+use core::hint::black_box;
 
 use super::avx2::{
     add_q4_group, add_scaled, f16_row, groups, load, quad, split_halves, split_q4, store,
 };
 use super::linear::{Panels, Tile};
+use super::peak::SUMS;
 use super::portable;
 use crate::quant::{LANES, NumberFormat};
 
@@ -105,4 +107,18 @@ fn add_products(dot: [__m256i; 2], weights: [__m256i; 2], codes: __m256i) -> [__
         _mm256_dpbusd_avx_epi32(dot[0], weights[0], codes),
         _mm256_dpbusd_avx_epi32(dot[1], weights[1], codes),
     ]
+}
+
+/// See [`super::peak()`].
+#[target_feature(enable = "avx2,avxvnni")]
+pub(super) fn peak(rounds: u32) -> u64 {
+    let operands = black_box([_mm256_set1_epi8(3); 2]);
+    let mut sums = [_mm256_setzero_si256(); SUMS];
+    for _ in 0..rounds {
+        for sum in &mut sums {
+            *sum = _mm256_dpbusd_avx_epi32(*sum, operands[0], operands[1]);
+        }
+    }
+    black_box(sums);
+    (SUMS * size_of::<__m256i>()) as u64
 }

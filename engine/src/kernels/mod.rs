@@ -19,6 +19,8 @@ mod isa;
 mod linear;
 pub mod math;
 pub mod norm;
+#[cfg(not(dsp))]
+mod peak;
 pub mod portable;
 pub mod quantize;
 pub mod reduce;
@@ -43,3 +45,5 @@ mod neon_i8mm;
 
 pub use isa::Isa;
 pub use linear::{Inputs, linear};
+#[cfg(not(dsp))]
+pub use peak::peak;

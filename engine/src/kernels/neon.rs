@@ -11,8 +11,10 @@ use core::arch::aarch64::{
     vreinterpretq_s8_u8, vshrq_n_u8, vst1q_f32,
 };
 use core::arch::asm;
+use core::hint::black_box;
 
 use super::linear::{Panels, Tile};
+use super::peak::SUMS;
 use super::portable;
 use crate::quant::{GROUP, LANES, NumberFormat};
 
@@ -219,4 +221,18 @@ pub(super) fn store<const T: usize>(
             unsafe { vst1q_f32(out.as_mut_ptr(), acc) };
         }
     }
+}
+
+/// See [`super::peak()`].
+#[target_feature(enable = "neon,dotprod")]
+pub(super) fn peak(rounds: u32) -> u64 {
+    let operand = vreinterpretq_s8_u8(vdupq_n_u8(3));
+    let mut sums = [vdupq_n_s32(0); SUMS];
+    for _ in 0..rounds {
+        for sum in &mut sums {
+            *sum = sdot::<0>(*sum, operand, operand);
+        }
+    }
+    black_box(sums);
+    (SUMS * size_of::<int8x16_t>()) as u64
 }

@@ -15,9 +15,11 @@ use core::arch::aarch64::{
     vzip2q_u32,
 };
 use core::arch::asm;
+use core::hint::black_box;
 
 use super::linear::{Panels, Tile};
 use super::neon::{self, QUARTERS, load, split_halves, store};
+use super::peak::SUMS;
 use crate::quant::{GROUP, LANES, NumberFormat};
 
 /// As [`super::portable::rows`]. One token alone would leave half of each
@@ -255,4 +257,18 @@ fn by_token<const T: usize>(mut acc: [[float32x4_t; QUARTERS]; T]) -> [[float32x
         }
     }
     acc
+}
+
+/// See [`super::peak()`].
+#[target_feature(enable = "neon,i8mm")]
+pub(super) fn peak(rounds: u32) -> u64 {
+    let operand = vreinterpretq_s8_u8(vdupq_n_u8(3));
+    let mut sums = [vreinterpretq_s32_u64(vdupq_n_u64(0)); SUMS];
+    for _ in 0..rounds {
+        for sum in &mut sums {
+            *sum = smmla(*sum, operand, operand);
+        }
+    }
+    black_box(sums);
+    (SUMS * 2 * size_of::<int8x16_t>()) as u64
 }

@@ -1,0 +1,35 @@
+//! The arithmetic ceiling: products of codes and nothing else.
+
+use super::Isa;
+use super::isa::Kind;
+
+/// Multiplies codes and adds them up, in registers alone, with the instructions
+/// that the matrix kernels use; returns how many multiply-adds that were. Whoever
+/// takes the time learns what no kernel can exceed. `None` for portable code,
+/// where compilers choose the instructions, and on microcontrollers.
+pub fn peak(isa: Isa, rounds: u32) -> Option<u64> {
+    let per_round = match isa.0 {
+        // SAFETY: an `Isa` of this kind exists only if detection found the
+        // features that the function is compiled for.
+        #[cfg(target_arch = "x86_64")]
+        Kind::Avx2 => unsafe { super::avx2::peak(rounds) },
+        // SAFETY: as above.
+        #[cfg(target_arch = "x86_64")]
+        Kind::AvxVnni => unsafe { super::avx_vnni::peak(rounds) },
+        // SAFETY: as above.
+        #[cfg(target_arch = "x86_64")]
+        Kind::Avx512Vnni => unsafe { super::avx512::peak(rounds) },
+        // SAFETY: as above.
+        #[cfg(target_arch = "aarch64")]
+        Kind::NeonDot => unsafe { super::neon::peak(rounds) },
+        // SAFETY: as above.
+        #[cfg(target_arch = "aarch64")]
+        Kind::NeonI8mm => unsafe { super::neon_i8mm::peak(rounds) },
+        _ => return None,
+    };
+    Some(u64::from(rounds) * per_round)
+}
+
+/// Independent sums: more than an instruction's latency times how many start in
+/// a cycle, and no more than there are registers.
+pub(super) const SUMS: usize = 12;
