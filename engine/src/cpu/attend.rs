@@ -9,7 +9,7 @@ use crate::blob::{Attention, ModelConfig};
 use crate::cut;
 use crate::kernels::Isa;
 use crate::kernels::attend::{
-    Attend, CHUNK, Query, QueryPart, Total, attend, attend_chunk, finish, fold,
+    Attend, CHUNK, Query, QueryPart, Total, WIDE, attend, attend_chunk, finish, fold,
 };
 use crate::kv::Cache;
 
@@ -115,8 +115,11 @@ impl<'a> Queries<'a> {
     }
 
     fn attend_by_query(&self, team: &impl Team, isa: Isa, width: usize, panel: &mut [f32]) {
-        team.for_each_range(panel, width, |first, range| {
-            let (mut first, mut rest) = (first, range);
+        // Queries that meet a row together are not shared out: widening the row is
+        // most of the work.
+        let together = self.group_len().min(WIDE);
+        team.for_each_range(panel, together * width, |first, range| {
+            let (mut first, mut rest) = (first * together, range);
             while !rest.is_empty() {
                 let group = first / self.group_len();
                 let count = (group + 1) * self.group_len() - first;

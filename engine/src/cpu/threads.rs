@@ -6,7 +6,8 @@
 //! without any they go to sleep and cost nothing, until the next token.
 //!
 //! The caller takes part. Parts of the work are handed out as threads ask for
-//! them, large ones first, so that a thread that was held up gets less.
+//! them. Small work is cut once for each thread: every cut costs a stream of
+//! weights its run-up. Of large work a thread that was held up gets less.
 
 use std::hint::spin_loop;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -20,6 +21,10 @@ use super::team::{Divide, Team};
 
 /// How long a helper without work stays awake.
 const PATIENCE: Duration = Duration::from_millis(3);
+
+/// Units that are not shared out further, if there is a part for each thread.
+/// For a matrix these are 1024 rows.
+const PART: usize = 64;
 
 /// Fruitless attempts between two looks at the clock.
 const ATTEMPTS: u32 = 256;
@@ -144,6 +149,8 @@ impl Drop for Leave<'_> {
 /// What is left of the work.
 struct Parts<D> {
     threads: usize,
+    /// Units of the smallest part, but for the last.
+    least: usize,
     /// The index of the next unit, and the units from there on.
     rest: Mutex<(usize, Option<D>)>,
 }
@@ -152,6 +159,7 @@ impl<D: Divide> Parts<D> {
     fn new(data: D, threads: usize) -> Self {
         Self {
             threads,
+            least: data.units().div_ceil(threads).min(PART),
             rest: Mutex::new((0, Some(data))),
         }
     }
@@ -163,12 +171,12 @@ impl<D: Divide> Parts<D> {
         }
     }
 
-    /// Half of a thread's share of what is left.
+    /// Half of a thread's share of what is left, or the smallest part.
     fn next(&self) -> Option<(usize, D)> {
         let mut rest = self.rest.lock().unwrap_or_else(PoisonError::into_inner);
         let (first, data) = (rest.0, rest.1.take()?);
         let units = data.units();
-        let count = units.div_ceil(2 * self.threads);
+        let count = units.div_ceil(2 * self.threads).max(self.least);
         if count >= units {
             return Some((first, data));
         }

@@ -41,7 +41,7 @@ use softmax::weigh;
 pub const CHUNK: usize = 128;
 
 /// Queries that wide kernels work on at a time, where there are vectors.
-const WIDE: usize = 16;
+pub const WIDE: usize = 16;
 
 /// Queries that narrow kernels work on at a time: for few queries, and for
 /// processors without vectors, where it keeps the stack small.
