@@ -66,9 +66,12 @@ pub(super) fn f16_row<const T: usize>(row: &[u8], x: &Tile<'_, T>, out: &mut [[f
 fn q8_row<const T: usize>(row: &[u8], x: &Tile<'_, T>, out: &mut [[f32; LANES]; T]) {
     let mut acc = [[_mm256_setzero_ps(); 2]; T];
     let ones = _mm256_set1_epi16(1);
-    for (g, block) in row.as_chunks::<544>().0.iter().enumerate() {
+    let blocks = row.as_chunks::<544>().0;
+    let Some(x) = x.groups(blocks.len()) else {
+        return;
+    };
+    for (g, block) in blocks.iter().enumerate() {
         let (scales, lines) = split_halves(block);
-        let groups = groups(x, g);
         let mut dot = [[_mm256_setzero_si256(); 2]; T];
         for (i, line) in lines.as_chunks::<64>().0.iter().enumerate().take(8) {
             let halves = [load(line, 0), load(line, 1)];
@@ -76,7 +79,7 @@ fn q8_row<const T: usize>(row: &[u8], x: &Tile<'_, T>, out: &mut [[f32; LANES]; 
             // 128 * 127 * 2 = 32512 in 16 bits.
             let magnitudes = halves.map(|weights| _mm256_abs_epi8(weights));
             for t in 0..T {
-                let codes = quad(groups[t].0, i);
+                let codes = quad(&x[t].codes[g], i);
                 for half in 0..2 {
                     let signed = _mm256_sign_epi8(codes, halves[half]);
                     let pairs = _mm256_maddubs_epi16(magnitudes[half], signed);
@@ -87,7 +90,7 @@ fn q8_row<const T: usize>(row: &[u8], x: &Tile<'_, T>, out: &mut [[f32; LANES]; 
         }
         for t in 0..T {
             for half in 0..2 {
-                acc[t][half] = add_scaled(acc[t][half], scales[half], groups[t].1, dot[t][half]);
+                acc[t][half] = add_scaled(acc[t][half], scales[half], x[t].scales[g], dot[t][half]);
             }
         }
     }
@@ -104,9 +107,12 @@ fn q4_row<const T: usize, const BLOCK: usize, const AFFINE: bool>(
     let mut acc = [[_mm256_setzero_ps(); 2]; T];
     let ones = _mm256_set1_epi16(1);
     let mask = _mm256_set1_epi8(15);
-    for (g, block) in row.as_chunks::<BLOCK>().0.iter().enumerate() {
+    let blocks = row.as_chunks::<BLOCK>().0;
+    let Some(x) = x.groups(blocks.len()) else {
+        return;
+    };
+    for (g, block) in blocks.iter().enumerate() {
         let (scales, mins, lines) = split_q4::<AFFINE>(block);
-        let groups = groups(x, g);
         // All eight products of a group fit 16 bits: 8 * 2 * 15 * 127 = 30480.
         let mut pairs = [[_mm256_setzero_si256(); 2]; T];
         for (i, line) in lines.as_chunks::<64>().0.iter().enumerate().take(4) {
@@ -115,8 +121,8 @@ fn q4_row<const T: usize, const BLOCK: usize, const AFFINE: bool>(
                 let low = _mm256_and_si256(bytes, mask);
                 let high = _mm256_and_si256(_mm256_srli_epi16::<4>(bytes), mask);
                 for t in 0..T {
-                    let low = _mm256_maddubs_epi16(low, quad(groups[t].0, i));
-                    let high = _mm256_maddubs_epi16(high, quad(groups[t].0, i + 4));
+                    let low = _mm256_maddubs_epi16(low, quad(&x[t].codes[g], i));
+                    let high = _mm256_maddubs_epi16(high, quad(&x[t].codes[g], i + 4));
                     let both = _mm256_add_epi16(low, high);
                     pairs[t][half] = _mm256_add_epi16(pairs[t][half], both);
                 }
@@ -124,7 +130,14 @@ fn q4_row<const T: usize, const BLOCK: usize, const AFFINE: bool>(
         }
         for t in 0..T {
             let dots = pairs[t].map(|pairs| _mm256_madd_epi16(pairs, ones));
-            add_q4_group::<AFFINE>(&mut acc[t], scales, mins, dots, groups[t]);
+            add_q4_group::<AFFINE>(
+                &mut acc[t],
+                scales,
+                mins,
+                dots,
+                x[t].scales[g],
+                x[t].sums[g],
+            );
         }
     }
     store(acc, out);
@@ -138,7 +151,8 @@ pub(super) fn add_q4_group<const AFFINE: bool>(
     scales: [__m256; 2],
     mins: [__m256; 2],
     dots: [__m256i; 2],
-    (_, scale, sum): (&[i8; GROUP], f32, i32),
+    scale: f32,
+    sum: i32,
 ) {
     for half in 0..2 {
         if AFFINE {
@@ -150,15 +164,6 @@ pub(super) fn add_q4_group<const AFFINE: bool>(
             acc[half] = add_scaled(acc[half], scales[half], scale, dot);
         }
     }
-}
-
-/// The tokens' group `g`: zeros past the end.
-#[inline(always)]
-pub(super) fn groups<'x, const T: usize>(
-    x: &'x Tile<'_, T>,
-    g: usize,
-) -> [(&'x [i8; GROUP], f32, i32); T] {
-    core::array::from_fn(|t| x.group(t, g).unwrap_or((&[0; GROUP], 0.0, 0)))
 }
 
 /// Four codes, in every lane.

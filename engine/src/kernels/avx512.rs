@@ -1,15 +1,15 @@
 //! AVX-512 with VNNI: 16 rows in one register.
 //!
 //! `vpdpbusd` multiplies four unsigned by four signed bytes a lane and adds
-//! the products to the lane, exactly. A group's weights are unpacked once and
-//! stay in eight registers while every token of the tile meets them.
+//! the products to the lane, exactly. A line of weights is unpacked once and
+//! meets every token of the tile.
 
 use core::arch::x86_64::{
-    __m256i, __m512, __m512i, _MM_HINT_T0, _mm_prefetch, _mm256_loadu_si256, _mm512_add_epi32,
-    _mm512_add_ps, _mm512_and_si512, _mm512_cvtepi32_ps, _mm512_cvtph_ps, _mm512_dpbusd_epi32,
-    _mm512_loadu_si512, _mm512_mul_ps, _mm512_set1_epi8, _mm512_set1_epi32, _mm512_set1_ps,
-    _mm512_setzero_ps, _mm512_setzero_si512, _mm512_slli_epi32, _mm512_srli_epi16,
-    _mm512_storeu_ps, _mm512_sub_epi32, _mm512_xor_si512,
+    __m256i, __m512, __m512i, _MM_HINT_T0, _mm_prefetch, _mm256_loadu_si256, _mm512_add_ps,
+    _mm512_and_si512, _mm512_cvtepi32_ps, _mm512_cvtph_ps, _mm512_dpbusd_epi32, _mm512_loadu_si512,
+    _mm512_mul_ps, _mm512_set1_epi8, _mm512_set1_epi32, _mm512_set1_ps, _mm512_setzero_ps,
+    _mm512_setzero_si512, _mm512_slli_epi32, _mm512_srli_epi16, _mm512_storeu_ps, _mm512_sub_epi32,
+    _mm512_xor_si512,
 };
 use core::hint::black_box;
 
@@ -63,22 +63,30 @@ fn q8_row<const T: usize>(row: &[u8], x: &Tile<'_, T>, out: &mut [[f32; LANES]; 
     // Signed weights become unsigned by adding 128, which the instruction
     // needs; 128 times the sum of the codes is taken off again.
     let flip = _mm512_set1_epi8(-128);
-    for (g, block) in row.as_chunks::<544>().0.iter().enumerate() {
+    let blocks = row.as_chunks::<544>().0;
+    let Some(x) = x.groups(blocks.len()) else {
+        return;
+    };
+    for (g, block) in blocks.iter().enumerate() {
         if T == 1 {
             prefetch(block);
         }
         let (scales, lines) = split_halves(block);
-        let mut weights = [_mm512_setzero_si512(); 8];
-        for (weights, line) in weights.iter_mut().zip(lines.as_chunks::<64>().0) {
-            *weights = _mm512_xor_si512(load(line), flip);
+        let mut dot = [_mm512_setzero_si512(); T];
+        for (i, line) in lines.as_chunks::<64>().0.iter().enumerate().take(8) {
+            let weights = _mm512_xor_si512(load(line), flip);
+            for t in 0..T {
+                dot[t] = _mm512_dpbusd_epi32(dot[t], weights, quad(&x[t].codes[g], i));
+            }
         }
-        for (t, acc) in acc.iter_mut().enumerate() {
-            let Some((codes, scale, sum)) = x.group(t, g) else {
-                continue;
-            };
-            let dot = dot(&weights, codes);
-            let excess = _mm512_slli_epi32::<7>(_mm512_set1_epi32(sum));
-            *acc = add_scaled(*acc, scales, scale, _mm512_sub_epi32(dot, excess));
+        for t in 0..T {
+            let excess = _mm512_slli_epi32::<7>(_mm512_set1_epi32(x[t].sums[g]));
+            acc[t] = add_scaled(
+                acc[t],
+                scales,
+                x[t].scales[g],
+                _mm512_sub_epi32(dot[t], excess),
+            );
         }
     }
     store(acc, out);
@@ -93,7 +101,11 @@ fn q4_row<const T: usize, const BLOCK: usize, const AFFINE: bool>(
 ) {
     let mut acc = [_mm512_setzero_ps(); T];
     let mask = _mm512_set1_epi8(15);
-    for (g, block) in row.as_chunks::<BLOCK>().0.iter().enumerate() {
+    let blocks = row.as_chunks::<BLOCK>().0;
+    let Some(x) = x.groups(blocks.len()) else {
+        return;
+    };
+    for (g, block) in blocks.iter().enumerate() {
         if T == 1 {
             prefetch(block);
         }
@@ -103,26 +115,25 @@ fn q4_row<const T: usize, const BLOCK: usize, const AFFINE: bool>(
         } else {
             (_mm512_setzero_ps(), rest)
         };
-        let mut weights = [_mm512_setzero_si512(); 8];
-        let (low, high) = weights.split_at_mut(4);
-        let halves = low.iter_mut().zip(high);
-        for ((low, high), line) in halves.zip(lines.as_chunks::<64>().0) {
+        let mut dot = [_mm512_setzero_si512(); T];
+        for (i, line) in lines.as_chunks::<64>().0.iter().enumerate().take(4) {
             let bytes = load(line);
-            *low = _mm512_and_si512(bytes, mask);
-            *high = _mm512_and_si512(_mm512_srli_epi16::<4>(bytes), mask);
+            let low = _mm512_and_si512(bytes, mask);
+            let high = _mm512_and_si512(_mm512_srli_epi16::<4>(bytes), mask);
+            for t in 0..T {
+                dot[t] = _mm512_dpbusd_epi32(dot[t], low, quad(&x[t].codes[g], i));
+                dot[t] = _mm512_dpbusd_epi32(dot[t], high, quad(&x[t].codes[g], i + 4));
+            }
         }
-        for (t, acc) in acc.iter_mut().enumerate() {
-            let Some((codes, scale, sum)) = x.group(t, g) else {
-                continue;
-            };
-            let dot = dot(&weights, codes);
+        for t in 0..T {
+            let (scale, sum) = (x[t].scales[g], x[t].sums[g]);
             if AFFINE {
-                *acc = add_scaled(*acc, scales, scale, dot);
+                acc[t] = add_scaled(acc[t], scales, scale, dot[t]);
                 let offset = _mm512_set1_ps(scale * sum as f32);
-                *acc = _mm512_add_ps(*acc, _mm512_mul_ps(mins, offset));
+                acc[t] = _mm512_add_ps(acc[t], _mm512_mul_ps(mins, offset));
             } else {
                 let excess = _mm512_slli_epi32::<3>(_mm512_set1_epi32(sum));
-                *acc = add_scaled(*acc, scales, scale, _mm512_sub_epi32(dot, excess));
+                acc[t] = add_scaled(acc[t], scales, scale, _mm512_sub_epi32(dot[t], excess));
             }
         }
     }
@@ -141,17 +152,12 @@ fn prefetch(block: &[u8]) {
     }
 }
 
-/// Exact products of a group: two sums, so that the processor need not wait
-/// for one.
+/// Four codes, in every lane.
 #[inline]
-#[target_feature(enable = "avx512f,avx512vnni")]
-fn dot(weights: &[__m512i; 8], codes: &[i8; GROUP]) -> __m512i {
-    let codes: [i32; 8] = bytemuck::cast(*codes);
-    let mut sums = [_mm512_setzero_si512(); 2];
-    for i in 0..8 {
-        sums[i / 4] = _mm512_dpbusd_epi32(sums[i / 4], weights[i], _mm512_set1_epi32(codes[i]));
-    }
-    _mm512_add_epi32(sums[0], sums[1])
+#[target_feature(enable = "avx512f")]
+fn quad(codes: &[i8; GROUP], index: usize) -> __m512i {
+    let codes = &codes.as_chunks::<4>().0[index % 8];
+    _mm512_set1_epi32(bytemuck::cast(*codes))
 }
 
 /// `acc + (scales * scale) * dot`.

@@ -11,9 +11,7 @@ use core::arch::x86_64::{
 };
 use core::hint::black_box;
 
-use super::avx2::{
-    add_q4_group, add_scaled, f16_row, groups, load, quad, split_halves, split_q4, store,
-};
+use super::avx2::{add_q4_group, add_scaled, f16_row, load, quad, split_halves, split_q4, store};
 use super::linear::{Panels, Tile};
 use super::peak::SUMS;
 use super::portable;
@@ -46,24 +44,26 @@ fn q8_row<const T: usize>(row: &[u8], x: &Tile<'_, T>, out: &mut [[f32; LANES]; 
     // Signed weights become unsigned by adding 128, which the instruction
     // needs; 128 times the sum of the codes is taken off again.
     let flip = _mm256_set1_epi8(-128);
-    for (g, block) in row.as_chunks::<544>().0.iter().enumerate() {
+    let blocks = row.as_chunks::<544>().0;
+    let Some(x) = x.groups(blocks.len()) else {
+        return;
+    };
+    for (g, block) in blocks.iter().enumerate() {
         let (scales, lines) = split_halves(block);
-        let groups = groups(x, g);
         let mut dot = [[_mm256_setzero_si256(); 2]; T];
         for (i, line) in lines.as_chunks::<64>().0.iter().enumerate().take(8) {
             let halves = [load(line, 0), load(line, 1)];
             let weights = halves.map(|half| _mm256_xor_si256(half, flip));
             for t in 0..T {
-                let codes = quad(groups[t].0, i);
+                let codes = quad(&x[t].codes[g], i);
                 dot[t] = add_products(dot[t], weights, codes);
             }
         }
         for t in 0..T {
-            let (_, scale, sum) = groups[t];
-            let excess = _mm256_set1_epi32(-128 * sum);
+            let excess = _mm256_set1_epi32(-128 * x[t].sums[g]);
             for half in 0..2 {
                 let dot = _mm256_add_epi32(dot[t][half], excess);
-                acc[t][half] = add_scaled(acc[t][half], scales[half], scale, dot);
+                acc[t][half] = add_scaled(acc[t][half], scales[half], x[t].scales[g], dot);
             }
         }
     }
@@ -79,21 +79,31 @@ fn q4_row<const T: usize, const BLOCK: usize, const AFFINE: bool>(
 ) {
     let mut acc = [[_mm256_setzero_ps(); 2]; T];
     let mask = _mm256_set1_epi8(15);
-    for (g, block) in row.as_chunks::<BLOCK>().0.iter().enumerate() {
+    let blocks = row.as_chunks::<BLOCK>().0;
+    let Some(x) = x.groups(blocks.len()) else {
+        return;
+    };
+    for (g, block) in blocks.iter().enumerate() {
         let (scales, mins, lines) = split_q4::<AFFINE>(block);
-        let groups = groups(x, g);
         let mut dot = [[_mm256_setzero_si256(); 2]; T];
         for (i, line) in lines.as_chunks::<64>().0.iter().enumerate().take(4) {
             let halves = [load(line, 0), load(line, 1)];
             let low = halves.map(|half| _mm256_and_si256(half, mask));
             let high = halves.map(|half| _mm256_and_si256(_mm256_srli_epi16::<4>(half), mask));
             for t in 0..T {
-                dot[t] = add_products(dot[t], low, quad(groups[t].0, i));
-                dot[t] = add_products(dot[t], high, quad(groups[t].0, i + 4));
+                dot[t] = add_products(dot[t], low, quad(&x[t].codes[g], i));
+                dot[t] = add_products(dot[t], high, quad(&x[t].codes[g], i + 4));
             }
         }
         for t in 0..T {
-            add_q4_group::<AFFINE>(&mut acc[t], scales, mins, dot[t], groups[t]);
+            add_q4_group::<AFFINE>(
+                &mut acc[t],
+                scales,
+                mins,
+                dot[t],
+                x[t].scales[g],
+                x[t].sums[g],
+            );
         }
     }
     store(acc, out);

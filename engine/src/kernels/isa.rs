@@ -93,16 +93,14 @@ impl Isa {
         }
     }
 
-    /// How many of `tokens` tokens a kernel takes at a time. With few registers
-    /// that is 4 or 1.
+    /// How many of `tokens` tokens a kernel takes at a time: with 32 wide
+    /// registers up to 8, otherwise up to 4; two where a pair gains something.
     pub(super) const fn tile(self, tokens: usize) -> usize {
         match (self.0, tokens) {
             #[cfg(target_arch = "x86_64")]
             (Kind::Avx512Vnni, 8..) => 8,
             #[cfg(target_arch = "x86_64")]
             (Kind::Avx512Vnni, 2..4) => 2,
-            #[cfg(target_arch = "aarch64")]
-            (Kind::NeonI8mm, 8..) => 8,
             #[cfg(target_arch = "aarch64")]
             (Kind::NeonI8mm, 2..4) => 2,
             (_, 4..) => 4,

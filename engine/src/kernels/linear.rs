@@ -39,6 +39,38 @@ pub(super) struct Tile<'a, const T: usize> {
     starts: [usize; T],
 }
 
+/// The groups of one token's row: as many of each.
+#[cfg(target_arch = "x86_64")]
+#[derive(Clone, Copy)]
+pub(super) struct Groups<'a> {
+    pub(super) codes: &'a [[i8; GROUP]],
+    pub(super) scales: &'a [f32],
+    pub(super) sums: &'a [i32],
+}
+
+#[cfg(target_arch = "x86_64")]
+impl<'a, const T: usize> Tile<'a, T> {
+    /// Each token's first `count` groups; `None` if any is not there. In a loop
+    /// over `count` blocks the compiler knows that each index is inside.
+    #[inline(always)]
+    pub(super) fn groups(&self, count: usize) -> Option<[Groups<'a>; T]> {
+        let mut tokens = [Groups {
+            codes: &[],
+            scales: &[],
+            sums: &[],
+        }; T];
+        for (token, start) in tokens.iter_mut().zip(self.starts) {
+            let range = start..start.checked_add(count)?;
+            *token = Groups {
+                codes: self.codes.get(range.clone())?,
+                scales: self.scales.get(range.clone())?,
+                sums: self.sums.get(range)?,
+            };
+        }
+        Some(tokens)
+    }
+}
+
 impl<const T: usize> Tile<'_, T> {
     /// Codes, scale and sum of codes of token `t`'s group `g`; nothing past
     /// the end.
@@ -159,6 +191,11 @@ impl Call<'_> {
         #[cfg(not(dsp))]
         match self.isa.0 {
             Kind::Portable => portable::rows(format, blocks, len, x, out),
+            // Those below need all of their inputs.
+            #[cfg(target_arch = "x86_64")]
+            _ if format.is_integer() && x.groups(len / format.block_bytes()).is_none() => {
+                portable::rows(format, blocks, len, x, out);
+            }
             // SAFETY: an `Isa` of this kind exists only if detection found
             // the features that the function is compiled for.
             #[cfg(target_arch = "x86_64")]
