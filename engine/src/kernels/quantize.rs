@@ -1,21 +1,28 @@
 //! Activations to eight-bit codes: one scale for 32 numbers.
 
+use super::Isa;
 use super::dispatch::for_each_isa;
 use crate::quant::GROUP;
 
+/// Quantises whole groups of 32: `codes[i] = round(x[i] / scale)`, where
+/// `scale` is a 127th of the group's largest magnitude; `sums` gets each
+/// group's sum of codes.
+///
+/// `x` and `codes` have the same length, a multiple of 32; `scales` and
+/// `sums` a 32nd of it. Longer parts of either are left alone.
+pub fn quantize(isa: Isa, x: &[f32], codes: &mut [i8], scales: &mut [f32], sums: &mut [i32]) {
+    let groups = x.as_chunks::<GROUP>().0.iter();
+    let codes = codes.as_chunks_mut::<GROUP>().0.iter_mut();
+    for (((x, codes), scale), sum) in groups.zip(codes).zip(scales).zip(sums) {
+        // A call each: compilers would rather vectorise over groups, by gathering.
+        (*scale, *sum) = quantize_one(isa, x, codes);
+    }
+}
+
 for_each_isa! {
-    /// Quantises whole groups of 32: `codes[i] = round(x[i] / scale)`, where
-    /// `scale` is a 127th of the group's largest magnitude; `sums` gets each
-    /// group's sum of codes.
-    ///
-    /// `x` and `codes` have the same length, a multiple of 32; `scales` and
-    /// `sums` a 32nd of it. Longer parts of either are left alone.
-    pub fn quantize(x: &[f32], codes: &mut [i8], scales: &mut [f32], sums: &mut [i32]) {
-        let groups = x.as_chunks::<GROUP>().0.iter();
-        let codes = codes.as_chunks_mut::<GROUP>().0.iter_mut();
-        for (((x, codes), scale), sum) in groups.zip(codes).zip(scales).zip(sums) {
-            (*scale, *sum) = quantize_group(x, codes);
-        }
+    /// As [`quantize_group`].
+    pub fn quantize_one(x: &[f32; GROUP], codes: &mut [i8; GROUP]) -> (f32, i32) {
+        quantize_group(x, codes)
     }
 }
 
@@ -45,53 +52,33 @@ pub fn quantize_group(x: &[f32; GROUP], codes: &mut [i8; GROUP]) -> (f32, i32) {
         }
         return (scale, sum);
     }
-    let rounded = x.map(round);
+    // `map` would call a function that is compiled without our vectors.
+    let mut rounded = [0; GROUP];
+    for (code, v) in rounded.iter_mut().zip(x) {
+        *code = round(*v);
+    }
     let sum = rounded.iter().map(|code| i32::from(*code)).sum();
     *codes = rounded;
     (scale, sum)
 }
 
-/// The largest magnitude; what is not a number does not count.
-#[cfg(not(dsp))]
+/// The largest magnitude; what is not a number does not count, and is the
+/// result if there is nothing else.
 #[inline(always)]
 fn largest_magnitude(x: &[f32; GROUP]) -> f32 {
-    // A maximum does not depend on the order, so lanes may be combined freely.
-    let mut lanes = [0.0_f32; 16];
-    for chunk in x.as_chunks::<16>().0 {
-        for (lane, v) in lanes.iter_mut().zip(chunk) {
-            let magnitude = f32::from_bits(v.to_bits() & 0x7fff_ffff);
-            *lane = if magnitude > *lane { magnitude } else { *lane };
-        }
-    }
-    for half in [8, 4, 2, 1] {
-        let (low, high) = lanes.split_at_mut(half);
-        for (low, high) in low.iter_mut().zip(high) {
-            *low = if *high > *low { *high } else { *low };
-        }
-    }
-    lanes[0]
-}
-
-/// As above, where there are no vectors of `f32`.
-#[cfg(dsp)]
-#[inline(always)]
-fn largest_magnitude(x: &[f32; GROUP]) -> f32 {
-    let mut largest = 0.0;
-    for v in x {
-        let magnitude = f32::from_bits(v.to_bits() & 0x7fff_ffff);
-        largest = if magnitude > largest {
-            magnitude
-        } else {
-            largest
-        };
-    }
-    largest
+    /// Magnitudes above infinity's are not numbers.
+    const FIRST_NAN: u32 = f32::INFINITY.to_bits() + 1;
+    // As integers, since compilers know that these have a maximum in any order.
+    // Taking this off wraps numbers around, to above all that are not.
+    let keys = x
+        .iter()
+        .map(|v| (v.to_bits() & 0x7fff_ffff).wrapping_sub(FIRST_NAN));
+    f32::from_bits(keys.fold(0, u32::max).wrapping_add(FIRST_NAN))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::kernels::Isa;
 
     #[test]
     fn codes_are_rounded_to_the_nearest() {
@@ -114,6 +101,18 @@ mod tests {
             let mut codes = [1; GROUP];
             let (scale, _) = quantize_group(&[value; GROUP], &mut codes);
             assert!(scale.is_finite());
+        }
+    }
+
+    #[test]
+    fn what_is_not_a_number_does_not_count() {
+        let negative = f32::from_bits(f32::NAN.to_bits() | 1 << 31);
+        for isa in Isa::available() {
+            let mut x = [0.5; GROUP];
+            (x[3], x[17], x[30]) = (f32::NAN, -2.0, negative);
+            assert_eq!(quantize_one(isa, &x, &mut [0; GROUP]).0, 2.0 / 127.0);
+            let nothing = [negative; GROUP];
+            assert_eq!(quantize_one(isa, &nothing, &mut [0; GROUP]).0, 0.0);
         }
     }
 }
