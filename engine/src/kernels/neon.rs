@@ -75,7 +75,7 @@ fn q8_row<const T: usize>(row: &[u8], x: &Tile<'_, T>, out: &mut [[f32; LANES]; 
             }
             for (t, acc) in acc.iter_mut().enumerate() {
                 if let Some((codes, scale, _)) = x.group(t, g) {
-                    let dot = dot(&weights, codes, vdupq_n_s32(0));
+                    let dot = dot(&weights, load_codes(codes), vdupq_n_s32(0));
                     acc[quarter] = add_scaled(acc[quarter], scales, scale, dot);
                 }
             }
@@ -115,7 +115,7 @@ fn q4_row<const T: usize, const BLOCK: usize, const AFFINE: bool>(
                     continue;
                 };
                 let start = vdupq_n_s32(if AFFINE { 0 } else { -8 * sum });
-                let dot = dot(&weights, codes, start);
+                let dot = dot(&weights, load_codes(codes), start);
                 acc[quarter] = add_scaled(acc[quarter], scales[quarter], scale, dot);
                 if AFFINE {
                     let offset = vdupq_n_f32(scale * sum as f32);
@@ -127,14 +127,26 @@ fn q4_row<const T: usize, const BLOCK: usize, const AFFINE: bool>(
     store(acc, out);
 }
 
+/// Columns 0 to 15 and 16 to 31.
+#[inline]
+#[target_feature(enable = "neon")]
+pub(super) fn load_codes(codes: &[i8; GROUP]) -> [int8x16_t; 2] {
+    let halves: &[[i8; GROUP / 2]; 2] = bytemuck::cast_ref(codes);
+    // SAFETY: each half is 16 readable bytes; the load needs no alignment.
+    halves
+        .each_ref()
+        .map(|half| unsafe { vld1q_s8(half.as_ptr()) })
+}
+
 /// `start` and the exact products of a group: two sums, so that the processor
 /// need not wait for one.
 #[inline]
 #[target_feature(enable = "neon,dotprod")]
-fn dot(weights: &[int8x16_t; 8], codes: &[i8; GROUP], start: int32x4_t) -> int32x4_t {
-    let (first, second) = codes.split_at(GROUP / 2);
-    // SAFETY: each half is 16 readable bytes; the load needs no alignment.
-    let (first, second) = unsafe { (vld1q_s8(first.as_ptr()), vld1q_s8(second.as_ptr())) };
+pub(super) fn dot(
+    weights: &[int8x16_t; 8],
+    [first, second]: [int8x16_t; 2],
+    start: int32x4_t,
+) -> int32x4_t {
     let [a, b, c, d, e, f, g, h] = *weights;
     let mut sums = [start, vdupq_n_s32(0)];
     sums[0] = sdot::<0>(sums[0], a, first);

@@ -9,7 +9,7 @@
 
 use core::arch::aarch64::{
     float32x4_t, int8x16_t, int32x4_t, uint8x16_t, vaddq_f32, vandq_u8, vcombine_s8, vcvtq_f32_s32,
-    vdupq_n_f32, vdupq_n_u8, vdupq_n_u64, vget_high_s8, vget_low_s8, vld1q_s8, vmulq_f32,
+    vdupq_n_f32, vdupq_n_u8, vdupq_n_u64, vget_high_s8, vget_low_s8, vmulq_f32,
     vreinterpretq_f32_u64, vreinterpretq_s8_u8, vreinterpretq_s32_u64, vreinterpretq_u8_u32,
     vreinterpretq_u32_u8, vshrq_n_u8, vuzp1q_f32, vuzp2q_f32, vzip1q_f32, vzip1q_u32, vzip2q_f32,
     vzip2q_u32,
@@ -18,9 +18,9 @@ use core::arch::asm;
 use core::hint::black_box;
 
 use super::linear::{Panels, Tile};
-use super::neon::{self, QUARTERS, load, split_halves, store};
+use super::neon::{self, QUARTERS, load, load_codes, split_halves, store};
 use super::peak::SUMS;
-use crate::quant::{GROUP, LANES, NumberFormat};
+use crate::quant::{LANES, NumberFormat};
 
 /// As [`super::portable::rows`]. One token alone would leave half of each
 /// product unused.
@@ -217,14 +217,6 @@ fn pair(first: int8x16_t, second: int8x16_t) -> [int8x16_t; 2] {
 #[target_feature(enable = "neon")]
 fn twice(pair: &[f32; 2]) -> float32x4_t {
     vreinterpretq_f32_u64(vdupq_n_u64(bytemuck::cast(*pair)))
-}
-
-#[inline]
-#[target_feature(enable = "neon")]
-fn load_codes(codes: &[i8; GROUP]) -> [int8x16_t; 2] {
-    let (first, second) = codes.split_at(GROUP / 2);
-    // SAFETY: each half is 16 readable bytes; the load needs no alignment.
-    unsafe { [vld1q_s8(first.as_ptr()), vld1q_s8(second.as_ptr())] }
 }
 
 /// Adds to lane `2 r + t` the eight products of row `r` and token `t`.

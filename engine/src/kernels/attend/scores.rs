@@ -7,13 +7,15 @@
 
 #[cfg(target_arch = "x86_64")]
 use super::columns::score_columns;
+#[cfg(target_arch = "aarch64")]
+use super::neon;
 use super::rows::{CodeRows, NumberRows, Rows, STEP, code_offset, stage_codes, stage_numbers};
 use super::{NARROW, Query, WIDE};
 #[cfg(target_arch = "x86_64")]
 use super::{avx2, avx512};
 use crate::kernels::Isa;
 use crate::kernels::dispatch::for_each_isa;
-#[cfg(target_arch = "x86_64")]
+#[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
 use crate::kernels::isa::Kind;
 use crate::kv::{Segment, SegmentFormat};
 use crate::quant::GROUP;
@@ -130,6 +132,11 @@ impl Kernel<WIDE> for CodeQuery<WIDE> {
             // SAFETY: as above.
             #[cfg(target_arch = "x86_64")]
             Kind::Avx512Vnni => unsafe { avx512::add_codes_wide(self, rows, offset, scores) },
+            // SAFETY: as above.
+            #[cfg(target_arch = "aarch64")]
+            Kind::NeonDot | Kind::NeonI8mm => unsafe {
+                neon::add_codes(self, rows, offset, scores)
+            },
             _ => add_codes_portable(self, rows, offset, scores),
         }
     }
@@ -146,6 +153,11 @@ impl Kernel<NARROW> for CodeQuery<NARROW> {
             // SAFETY: as above.
             #[cfg(target_arch = "x86_64")]
             Kind::Avx512Vnni => unsafe { avx512::add_codes_narrow(self, rows, offset, scores) },
+            // SAFETY: as above.
+            #[cfg(target_arch = "aarch64")]
+            Kind::NeonDot | Kind::NeonI8mm => unsafe {
+                neon::add_codes(self, rows, offset, scores)
+            },
             _ => add_codes_portable(self, rows, offset, scores),
         }
     }
