@@ -108,16 +108,19 @@ pub(super) fn add_codes_wide(
     offset: i32,
     scores: &mut [[f32; 16]],
 ) {
-    let quads = query.codes.each_ref().map(|quads| {
-        let quads: &[[u8; 16]; 4] = bytemuck::cast_ref(quads);
-        quads
-            .each_ref()
-            .map(|bytes| _mm256_cvtepi8_epi16(load_half(bytes)))
-    });
+    // Loops: a closure for `map` would be called from code without our vectors.
+    let mut quads = [[_mm256_setzero_si256(); 4]; GROUP / 4];
+    for (quads, codes) in quads.iter_mut().zip(&query.codes) {
+        let codes: &[[u8; 16]; 4] = bytemuck::cast_ref(codes);
+        for (quad, codes) in quads.iter_mut().zip(codes) {
+            *quad = _mm256_cvtepi8_epi16(load_half(codes));
+        }
+    }
+    let mut start = [_mm256_setzero_si256(); 2];
     let sums: &[[u8; 32]; 2] = bytemuck::cast_ref(&query.sums);
-    let start = sums
-        .each_ref()
-        .map(|sums| _mm256_mullo_epi32(load(sums), _mm256_set1_epi32(-offset)));
+    for (start, sums) in start.iter_mut().zip(sums) {
+        *start = _mm256_mullo_epi32(load(sums), _mm256_set1_epi32(-offset));
+    }
     let scales: &[[f32; 8]; 2] = bytemuck::cast_ref(&query.scales);
     for ((codes, scale), scores) in rows.codes.iter().zip(&rows.scales).zip(scores) {
         let words = widen(codes);
@@ -151,10 +154,10 @@ pub(super) fn add_codes_narrow(
     offset: i32,
     scores: &mut [[f32; 4]],
 ) {
-    let quads = query
-        .codes
-        .each_ref()
-        .map(|quads| _mm256_cvtepi8_epi16(load_half(bytemuck::cast_ref(quads))));
+    let mut quads = [_mm256_setzero_si256(); GROUP / 4];
+    for (quad, codes) in quads.iter_mut().zip(&query.codes) {
+        *quad = _mm256_cvtepi8_epi16(load_half(bytemuck::cast_ref(codes)));
+    }
     let sums = load_half(bytemuck::cast_ref(&query.sums));
     let start = _mm_mullo_epi32(sums, _mm_set1_epi32(-offset));
     for ((codes, scale), scores) in rows.codes.iter().zip(&rows.scales).zip(scores) {
