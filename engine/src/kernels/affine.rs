@@ -3,7 +3,7 @@
 use half::f16;
 
 use super::dispatch::for_each_isa;
-use super::math::widen_f16;
+use super::math::{ROUND, widen_f16};
 use super::reduce::{LANES, tree};
 use crate::quant::GROUP;
 
@@ -61,8 +61,6 @@ impl Fit {
 
     #[inline(always)]
     fn new(x: &[f32; GROUP], step: f32, start: f32) -> Self {
-        /// Adding and subtracting this rounds to the nearest integer.
-        const ROUND: f32 = 12_582_912.0;
         let (scale, min) = (to_f16(step), to_f16(start));
         let (step, start) = (widen_f16(scale.to_bits()), widen_f16(min.to_bits()));
         let inverse = if step > 0.0 { 1.0 / step } else { 0.0 };

@@ -12,33 +12,15 @@ use core::arch::x86_64::{
 };
 use core::hint::black_box;
 
-use super::linear::{Panels, Tile};
+use super::dispatch::rows_with;
+use super::linear::Tile;
 use super::peak::SUMS;
-use super::portable;
-use crate::quant::{GROUP, LANES, NumberFormat};
+use crate::quant::{GROUP, LANES};
 
 /// Rows in one register.
 const HALF: usize = LANES / 2;
 
-/// As [`portable::rows`].
-#[target_feature(enable = "avx2,f16c")]
-pub(super) fn rows<const T: usize>(
-    format: NumberFormat,
-    blocks: &[u8],
-    len: usize,
-    x: &Tile<'_, T>,
-    out: Panels<'_>,
-) {
-    for (row, out) in out.rows(blocks, len) {
-        match format {
-            NumberFormat::F32 => portable::f32_row(row, x, out),
-            NumberFormat::F16 => f16_row(row, x, out),
-            NumberFormat::Q8 => q8_row(row, x, out),
-            NumberFormat::Q4 => q4_row::<T, 288, false>(row, x, out),
-            NumberFormat::Q4Affine => q4_row::<T, 320, true>(row, x, out),
-        }
-    }
-}
+rows_with!("avx2,f16c");
 
 #[inline]
 #[target_feature(enable = "avx2,f16c")]

@@ -1,4 +1,4 @@
-//! One body, compiled once for each instruction set.
+//! Bodies that are compiled once for each instruction set.
 
 /// Defines a function whose first argument is the [`super::Isa`]. The body is
 /// ordinary Rust over fixed-size lanes; each copy lets the compiler use wider
@@ -61,3 +61,34 @@ macro_rules! for_each_isa {
 }
 
 pub(crate) use for_each_isa;
+
+/// Defines an instruction set's `rows`: each block row goes to the file's own
+/// function for its format. `f32` weights are left to the compiler.
+#[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
+macro_rules! rows_with {
+    ($features:literal) => {
+        /// As [`crate::kernels::portable::rows`].
+        #[target_feature(enable = $features)]
+        pub(super) fn rows<const T: usize>(
+            format: $crate::quant::NumberFormat,
+            blocks: &[u8],
+            len: usize,
+            x: &$crate::kernels::linear::Tile<'_, T>,
+            out: $crate::kernels::linear::Panels<'_>,
+        ) {
+            use $crate::quant::NumberFormat;
+            for (row, out) in out.rows(blocks, len) {
+                match format {
+                    NumberFormat::F32 => $crate::kernels::portable::f32_row(row, x, out),
+                    NumberFormat::F16 => f16_row(row, x, out),
+                    NumberFormat::Q8 => q8_row(row, x, out),
+                    NumberFormat::Q4 => q4_row::<T, 288, false>(row, x, out),
+                    NumberFormat::Q4Affine => q4_row::<T, 320, true>(row, x, out),
+                }
+            }
+        }
+    };
+}
+
+#[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
+pub(super) use rows_with;

@@ -29,7 +29,8 @@ pub struct Inputs<'a> {
     pub count: usize,
 }
 
-/// The inputs of `T` tokens that a kernel takes at a time.
+/// The inputs of `T` tokens that a kernel takes at a time: of codes, scales and
+/// sums as many groups each.
 pub(super) struct Tile<'a, const T: usize> {
     values: &'a [[f32; GROUP]],
     codes: &'a [[i8; GROUP]],

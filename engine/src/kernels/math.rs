@@ -5,10 +5,15 @@
 
 use super::dispatch::for_each_isa;
 
+/// 1.5 * 2^23. Added to a number of magnitude below 2^22 it leaves that, rounded
+/// to the nearest integer (ties to even), in the sum's low bits; subtracted again,
+/// as a number.
+pub(super) const ROUND: f32 = 12_582_912.0;
+
 /// `e^x`, within 2 units in the last place for `-87 < x < 88`.
 ///
-/// Below that range the result is 0, above it the largest power of two times
-/// something: never infinite, never NaN unless `x` is.
+/// Below that range the result is 0, above it `e^88`: never infinite, never NaN
+/// unless `x` is.
 ///
 /// Cody and Waite's reduction `x = n ln 2 + r`, then a polynomial of degree 6
 /// in `r` (Cephes `expf`), then `n` goes into the exponent's bits.
@@ -18,8 +23,6 @@ pub fn exp(x: f32) -> f32 {
     /// ln 2 in two parts; products of the first with `n` are exact.
     const LN2_HIGH: f32 = 0.693_359_4;
     const LN2_LOW: f32 = -2.121_944_4e-4;
-    /// Adding and subtracting this rounds to the nearest integer.
-    const ROUND: f32 = 12_582_912.0;
 
     let clamped = if x > 88.0 { 88.0 } else { x };
     let clamped = if clamped < -87.0 { -87.0 } else { clamped };
@@ -62,7 +65,8 @@ for_each_isa! {
     }
 }
 
-/// Softmax in place, in `f32`. Rows of -inf or NaN stay what they are.
+/// Softmax in place, in `f32`. Where a number is NaN or infinity, or all are minus
+/// infinity, all become NaN.
 pub fn softmax(values: &mut [f32]) {
     let max = values.iter().fold(f32::NEG_INFINITY, |max, v| max.max(*v));
     for value in values.iter_mut() {

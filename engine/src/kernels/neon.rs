@@ -13,33 +13,15 @@ use core::arch::aarch64::{
 use core::arch::asm;
 use core::hint::black_box;
 
-use super::linear::{Panels, Tile};
+use super::dispatch::rows_with;
+use super::linear::Tile;
 use super::peak::SUMS;
-use super::portable;
-use crate::quant::{GROUP, LANES, NumberFormat};
+use crate::quant::{GROUP, LANES};
 
 /// Registers of four rows each.
 pub(super) const QUARTERS: usize = LANES / 4;
 
-/// As [`portable::rows`].
-#[target_feature(enable = "neon,dotprod")]
-pub(super) fn rows<const T: usize>(
-    format: NumberFormat,
-    blocks: &[u8],
-    len: usize,
-    x: &Tile<'_, T>,
-    out: Panels<'_>,
-) {
-    for (row, out) in out.rows(blocks, len) {
-        match format {
-            NumberFormat::F32 => portable::f32_row(row, x, out),
-            NumberFormat::F16 => f16_row(row, x, out),
-            NumberFormat::Q8 => q8_row(row, x, out),
-            NumberFormat::Q4 => q4_row::<T, 288, false>(row, x, out),
-            NumberFormat::Q4Affine => q4_row::<T, 320, true>(row, x, out),
-        }
-    }
-}
+rows_with!("neon,dotprod");
 
 #[inline]
 #[target_feature(enable = "neon")]

@@ -2,6 +2,7 @@
 
 use super::Isa;
 use super::dispatch::for_each_isa;
+use super::math::ROUND;
 use crate::quant::GROUP;
 
 /// Quantises whole groups of 32: `codes[i] = round(x[i] / scale)`, where
@@ -29,9 +30,6 @@ for_each_isa! {
 /// Quantises one group; returns its scale and its sum of codes.
 #[inline(always)]
 pub fn quantize_group(x: &[f32; GROUP], codes: &mut [i8; GROUP]) -> (f32, i32) {
-    /// Adding this to a small number leaves it, rounded to the nearest
-    /// integer (ties to even), in the low bits.
-    const ROUND: f32 = 12_582_912.0;
     /// Below this a group counts as zero: its inverse would not be finite, and
     /// products with its scale would become subnormal numbers, which not every
     /// vector unit has. Scales are at least 2^-74 so.

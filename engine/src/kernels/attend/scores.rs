@@ -145,7 +145,7 @@ impl Kernel<WIDE> for CodeQuery<WIDE> {
 impl Kernel<NARROW> for CodeQuery<NARROW> {
     fn add_codes(&self, isa: Isa, rows: &CodeRows, offset: i32, scores: &mut [[f32; NARROW]]) {
         match isa.0 {
-            // SAFETY: as above.
+            // SAFETY: as for 16 queries.
             #[cfg(target_arch = "x86_64")]
             Kind::Avx2 | Kind::AvxVnni => unsafe {
                 avx2::add_codes_narrow(self, rows, offset, scores)
