@@ -84,6 +84,11 @@ pub enum ExecutorError {
     Engine(#[from] EngineError),
 }
 
+/// Tokens that prefill takes at a time on a computer's processor, whatever the
+/// file was packed for: enough that an expert which some tokens chose has a full
+/// tile of them.
+pub(crate) const HOST_BATCH: u32 = 128;
+
 /// Opens a session of `blob`'s model and hands it to `work`. Experts come from
 /// `storage`, if there is one.
 ///

@@ -21,8 +21,7 @@ def table_rows(model, report):
         for i, row in enumerate(rows):
             name = f"{model}, {test} " + (f"at depth {depth}" if depth else str(tokens))
             cells = [name if i == 0 else "", str(row["threads"]), speed(row["briquette"]), speed(row["llama.cpp"])]
-            share = f"{100 * row['bandwidth']:.0f} %" if test == "decode" else ""
-            cells += [f"{row['ratio']:.2f}", share, f"{row['memory_ratio']:.2f}"]
+            cells += [f"{row['ratio']:.2f}", f"{100 * row['limit']:.0f} %", f"{row['memory_ratio']:.2f}"]
             yield "| " + " | ".join(cells) + " |"
 
 
@@ -35,13 +34,14 @@ def bits(model, report):
 
 def block(reports):
     pairs = list(zip(MODELS, reports))
-    yield "| model, test | threads | Briquette tokens/s | llama.cpp tokens/s | ratio | of read bandwidth | peak memory |"
+    yield "| model, test | threads | Briquette tokens/s | llama.cpp tokens/s | ratio | of the limit | peak memory |"
     yield "|---|---|---|---|---|---|---|"
     for model, report in pairs:
         yield from table_rows(model, report)
     yield ""
     rounds = min(report["rounds"] for report in reports)
-    yield f"Medians of {rounds} rounds (slowest … fastest) on {reports[0]['processor']}; ratios of medians. Bits a weight:"
+    yield f"Medians of {rounds} rounds (slowest … fastest) on {reports[0]['processor']}; ratios of medians. The limit is"
+    yield "arithmetic for prefill, read bandwidth for decode, as `briquette bench` measures them. Bits a weight:"
     yield "; ".join(bits(model, report) for model, report in pairs) + "."
 
 

@@ -12,21 +12,25 @@ use briquette_engine::kernels::Isa;
 use serde_json::{Value, json};
 
 use super::CommandError;
-use crate::executor::{Backend, Place, with_executor};
+use crate::executor::{Backend, HOST_BATCH, Place, with_executor};
 use crate::loaded::Pages;
-use crate::measure::{peak_memory, read_bandwidth};
+use crate::measure::{Products, peak_memory, peak_products, read_bandwidth};
 use crate::stored::{Briquette, FileStorage, hit_rate};
 use crate::terminal::{self, bytes};
 
-/// Measures tokens per second, bytes touched per token, peak memory and the
-/// fraction of the machine's read bandwidth.
+/// Measures tokens per second, bytes touched per token and peak memory, and how
+/// near they come to what the machine can read and multiply.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:
   briquette bench model.briq
   briquette bench model.briq --prompt 512 --gen 64 --threads 1,2 --depth 0,2048 --json
   briquette bench model.briq --expert-slots 32
 
-Medians of --repeat runs, taken in turns so that drift hits all alike.")]
+Medians of --repeat runs, taken in turns so that drift hits all alike, after one
+that does not count. Decoding is bound by the bytes it reads, prefill by
+arithmetic: `of bandwidth` is the share of what as many threads read from memory
+when they do nothing else, `of arithmetic` the products of weights among what
+they can multiply in registers.")]
 pub(crate) struct Args {
     /// The briquette
     file: PathBuf,
@@ -51,7 +55,7 @@ pub(crate) struct Args {
     #[arg(long, value_enum, default_value_t = Backend::Cpu)]
     backend: Backend,
     /// Tokens that prefill takes at a time
-    #[arg(long, default_value_t = 64, value_name = "N")]
+    #[arg(long, default_value_t = HOST_BATCH, value_name = "N")]
     batch: u32,
     /// How the file comes into memory
     #[arg(long, value_enum, default_value_t = Pages::Mapped)]
@@ -88,6 +92,29 @@ struct Measured {
     traffic: Traffic,
     /// Fraction of the read bandwidth.
     bandwidth: f64,
+    /// Fraction of the arithmetic ceiling.
+    arithmetic: f64,
+}
+
+/// What a number of threads can do at most, a second; not a number if unknown.
+#[derive(Clone, Copy)]
+struct Limits {
+    bytes: f64,
+    products: f64,
+}
+
+impl Limits {
+    const UNKNOWN: Self = Self {
+        bytes: f64::NAN,
+        products: f64::NAN,
+    };
+
+    fn of(threads: usize) -> Self {
+        Self {
+            bytes: read_bandwidth(threads).unwrap_or(f64::NAN),
+            products: peak_products(threads).unwrap_or(f64::NAN),
+        }
+    }
 }
 
 pub(crate) fn run(args: &Args) -> Result<(), CommandError> {
@@ -103,37 +130,42 @@ pub(crate) fn run(args: &Args) -> Result<(), CommandError> {
     }
     let mut seconds = vec![Vec::new(); tests.len()];
     let mut traffic = vec![Traffic::default(); tests.len()];
-    let rounds = (args.repeat * tests.len()) as u64;
+    let rounds = ((args.repeat + 1) * tests.len()) as u64;
     let bar = terminal::progress(rounds, "Measuring");
-    for _ in 0..args.repeat {
+    // The first round does not count: it brings the file into memory.
+    for round in 0..=args.repeat {
         for (i, test) in tests.iter().enumerate() {
             if terminal::interrupted() {
                 return Err(CommandError::Interrupted);
             }
             let (time, read) = measure(&blob, storage.as_deref_mut(), *test, args)?;
-            seconds[i].push(time);
-            traffic[i] = read;
+            if round > 0 {
+                seconds[i].push(time);
+                traffic[i] = read;
+            }
             bar.inc(1);
         }
     }
     bar.finish_and_clear();
     // Before the bandwidth is measured: that takes memory of its own.
     let peak = peak_memory();
-    let speeds: HashMap<usize, f64> = match args.backend {
-        // It is the device's that counts, and nobody knows it.
+    let limits: HashMap<usize, Limits> = match args.backend {
+        // It is the device's that count, and nobody knows them.
         Backend::Wgpu | Backend::Cuda => HashMap::new(),
         Backend::Cpu | Backend::Flex | Backend::Ndarray => threads
             .iter()
-            .map(|threads| (*threads, read_bandwidth(*threads)))
+            .map(|threads| (*threads, Limits::of(*threads)))
             .collect(),
     };
+    let products = Products::of(&blob);
     let results: Vec<_> = tests
         .iter()
         .zip(seconds)
         .zip(traffic)
         .map(|((test, seconds), traffic)| {
-            let speed = speeds.get(&test.threads).copied().unwrap_or(f64::NAN);
-            summarize(*test, seconds, traffic, speed)
+            let limits = limits.get(&test.threads).copied();
+            let limits = limits.unwrap_or(Limits::UNKNOWN);
+            summarize(*test, seconds, traffic, &products, limits)
         })
         .collect();
     show(&blob, &results, peak, args)
@@ -202,12 +234,21 @@ fn time(session: &mut dyn Executor<'_>, test: Test) -> Result<(f64, Traffic), Co
     Ok((time, session.traffic().since(&before)))
 }
 
-/// `speed` is the read bandwidth of as many threads.
-fn summarize(test: Test, mut seconds: Vec<f64>, traffic: Traffic, speed: f64) -> Measured {
+/// `limits` are those of as many threads.
+fn summarize(
+    test: Test,
+    mut seconds: Vec<f64>,
+    traffic: Traffic,
+    products: &Products,
+    limits: Limits,
+) -> Measured {
     seconds.sort_by(f64::total_cmp);
     let tokens = f64::from(test.tokens);
     let median = seconds[seconds.len() / 2];
     let bytes = (traffic.weights + traffic.kv) as f64;
+    // Prefill wants the logits of its last token only.
+    let heads = if test.prefill { 1.0 } else { tokens };
+    let products = products.layers as f64 * tokens + products.head as f64 * heads;
     Measured {
         test,
         speed: [
@@ -216,7 +257,8 @@ fn summarize(test: Test, mut seconds: Vec<f64>, traffic: Traffic, speed: f64) ->
             tokens / seconds[0],
         ],
         traffic,
-        bandwidth: bytes / median / speed,
+        bandwidth: bytes / median / limits.bytes,
+        arithmetic: products / median / limits.products,
     }
 }
 
@@ -250,22 +292,23 @@ fn show(
     )?;
     writeln!(
         out,
-        "| test | threads | depth | tokens/s | slowest … fastest | bytes/token | of bandwidth |"
+        "| test | threads | depth | tokens/s | slowest … fastest | bytes/token | of bandwidth | of arithmetic |"
     )?;
-    writeln!(out, "|---|---|---|---|---|---|---|")?;
+    writeln!(out, "|---|---|---|---|---|---|---|---|")?;
     for measured in results {
         let test = measured.test;
         let [median, slowest, fastest] = measured.speed;
         let per_token = (measured.traffic.weights + measured.traffic.kv) / u64::from(test.tokens);
         writeln!(
             out,
-            "| {} {} | {} | {} | {median:.1} | {slowest:.1} … {fastest:.1} | {} | {} |",
+            "| {} {} | {} | {} | {median:.1} | {slowest:.1} … {fastest:.1} | {} | {} | {} |",
             if test.prefill { "prefill" } else { "decode" },
             test.tokens,
             test.threads,
             test.depth,
             bytes(per_token),
             percent(measured.bandwidth),
+            percent(measured.arithmetic),
         )?;
     }
     write_storage(&mut out, results)?;
@@ -319,6 +362,7 @@ fn to_json(measured: &Measured) -> Value {
         "weight_bytes_per_token": measured.traffic.weights as f64 / f64::from(test.tokens),
         "kv_bytes_per_token": measured.traffic.kv as f64 / f64::from(test.tokens),
         "bandwidth_fraction": measured.bandwidth,
+        "arithmetic_fraction": measured.arithmetic,
         "expert_hits": measured.traffic.storage.hits,
         "expert_misses": measured.traffic.storage.misses,
         "storage_bytes_per_token": measured.traffic.storage.bytes as f64 / f64::from(test.tokens),

@@ -12,7 +12,7 @@ use serde_json::json;
 use super::{CommandError, Execution};
 use crate::chat::Message;
 use crate::draft::Draft;
-use crate::executor::{Backend, with_executor};
+use crate::executor::{Backend, HOST_BATCH, with_executor};
 use crate::files;
 use crate::generate::{Answer, Conversation, Limits, Stop};
 use crate::screen::{Screen, Written};
@@ -138,7 +138,10 @@ pub(crate) fn run(args: &Args) -> Result<(), CommandError> {
     let mut file = Briquette::open(&args.file, args.execution.pages, args.expert_slots)?;
     let (blob, storage) = file.parts()?;
     let text = TextModel::new(&blob)?;
-    let packed = PlanOptions::packed(blob.manifest());
+    let mut packed = PlanOptions::packed(blob.manifest());
+    if args.execution.backend == Backend::Cpu {
+        packed.batch = packed.batch.max(HOST_BATCH);
+    }
     let options = PlanOptions {
         context: args.execution.context.unwrap_or(packed.context),
         // Every token of a draft that is tried has logits of its own.
