@@ -43,7 +43,10 @@ pub fn compare_with_processor<B: DecoderBackend>(same_bits: bool) {
     for golden in golden_folders() {
         compare_rounded::<B>(&golden, WeightFormat::F16, KvFormat::F16, false);
         compare_rounded::<B>(&golden, WeightFormat::Q8, KvFormat::Q8, same_bits);
-        compare_rounded::<B>(&golden, WeightFormat::Q4, KvFormat::F16, same_bits);
+        compare_rounded::<B>(&golden, WeightFormat::Q4, KvFormat::Q4, same_bits);
+        if same_bits {
+            compare_rounded::<B>(&golden, WeightFormat::Q4, KvFormat::F16, true);
+        }
     }
 }
 

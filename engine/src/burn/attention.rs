@@ -72,14 +72,24 @@ impl<B: DecoderBackend> Decoder<'_, B> {
         let key = prepare(tensors.key.apply(input), cached, tensors.key_norm.as_ref());
         let value = tensors.value.apply(input);
         let value = value.reshape([step.tokens, cached, width]);
+        let value = self.turn_values(value);
         B::store(&mut self.cache[index], step.position, [key, value]);
 
         let query = tensors.query.apply(input);
         let query = prepare(query, heads, tensors.query_norm.as_ref());
         let task = self.task(index, query, None, step);
-        let mixed = B::attend(&self.cache[index], &task);
+        let mixed = self.turn_values(B::attend(&self.cache[index], &task));
         self.traffic.weights += tensors.query.bytes + tensors.key.bytes + tensors.value.bytes;
         mixed.reshape([step.tokens, heads * width])
+    }
+
+    /// Rotates grouped values on their way into a cache of four bits, and their sums
+    /// on the way out.
+    fn turn_values(&self, values: Tensor<B, 3>) -> Tensor<B, 3> {
+        match self.rotates_values {
+            true => B::hadamard(values),
+            false => values,
+        }
     }
 
     fn latent_query(

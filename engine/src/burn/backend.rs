@@ -240,5 +240,11 @@ pub trait DecoderBackend: Backend {
     /// `[rows]`.
     fn most_likely(logits: Tensor<Self, 2>) -> Tensor<Self, 1, Int> {
         plain::most_likely(logits)
+    /// Rotates vectors of the last dimension before they are rounded to four bits,
+    /// and back: see [`crate::kernels::hadamard`].
+    fn hadamard(x: Tensor<Self, 3>) -> Tensor<Self, 3> {
+        plain::hadamard(x)
+    }
+
     }
 }

@@ -12,7 +12,7 @@ use crate::EngineError;
 use crate::blob::{Attention, Blob, ModelConfig, Role};
 use crate::cpu::{Logits, PlanOptions, Traffic};
 use crate::kernels::rope;
-use crate::kv::{KvFormat, RowLayout};
+use crate::kv::RowLayout;
 use crate::storage::BlockStorage;
 
 /// The decoder of one model: its weights and the cache of one session, in the
@@ -28,6 +28,8 @@ pub struct Decoder<'a, B: DecoderBackend> {
     pub(super) quantizes: bool,
     /// Whether queries are quantised, for integer keys.
     pub(super) quantizes_queries: bool,
+    /// Whether grouped values are rotated before they are stored.
+    pub(super) rotates_values: bool,
     /// Bytes of one cached row on the device.
     pub(super) row_bytes: u64,
     pub(super) traffic: Traffic,
@@ -58,18 +60,14 @@ impl<'a, B: DecoderBackend> Decoder<'a, B> {
     /// experts only have slots there, filled from `storage` or else from `blob`.
     ///
     /// # Errors
-    /// If the file misses a tensor that its manifest promises, the cache is to
-    /// have four bits, or the experts are nowhere.
+    /// If the file misses a tensor that its manifest promises, or the experts are
+    /// nowhere.
     pub fn load(
         blob: &Blob<'a>,
         storage: Option<&'a mut dyn BlockStorage>,
         options: &PlanOptions,
         device: &B::Device,
     ) -> Result<Self, EngineError> {
-        if options.kv == KvFormat::Q4 {
-            let format = options.kv.name();
-            return Err(EngineError::UnsupportedCache { format });
-        }
         let config = blob.manifest().config;
         let has_slots = options.expert_slots > 0 && config.moe.is_some();
         if !has_slots && blob.lacks_experts() {
@@ -84,6 +82,7 @@ impl<'a, B: DecoderBackend> Decoder<'a, B> {
         let final_norm = loader.vector(Role::FinalNorm);
         let head = loader.optional(Role::LmHead)?;
 
+        let (keys, values) = layout.latent();
         let layers = 0..config.num_hidden_layers as usize;
         let layout = RowLayout::new(&config, options.kv);
         let heads = cached_heads(&config);
@@ -100,7 +99,8 @@ impl<'a, B: DecoderBackend> Decoder<'a, B> {
                 .collect(),
             windows: layers.clone().map(window).collect(),
             quantizes: has_integer_weights(blob),
-            quantizes_queries: options.kv == KvFormat::Q8,
+            quantizes_queries: keys.format.is_integer(),
+            rotates_values: values.format.is_rotated(),
             row_bytes: B::cache_bytes(&layout, heads, 1),
             traffic: Traffic::default(),
             device: device.clone(),

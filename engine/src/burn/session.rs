@@ -46,8 +46,7 @@ impl<'a, B: DecoderBackend> BurnSession<'a, B> {
     /// tokens choose them.
     ///
     /// # Errors
-    /// If the file misses a tensor that its manifest promises, or the device
-    /// cannot keep such a cache.
+    /// If the file misses a tensor that its manifest promises, or has no experts.
     pub fn new(
         blob: Blob<'a>,
         options: PlanOptions,

@@ -71,7 +71,7 @@ impl KvFormat {
 }
 
 /// How the numbers of one segment are stored.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum SegmentFormat {
     /// Plain `f32`.
     F32,
@@ -84,6 +84,11 @@ pub enum SegmentFormat {
 }
 
 impl SegmentFormat {
+    /// Whether numbers are codes, which meet the codes of quantised queries.
+    pub const fn is_integer(self) -> bool {
+        matches!(self, Self::Q8 | Self::Q4)
+    }
+
     /// Whether values are rotated before they are stored: see
     /// [`crate::kernels::hadamard`].
     pub const fn is_rotated(self) -> bool {

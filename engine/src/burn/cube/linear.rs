@@ -8,7 +8,7 @@ use burn_cubecl::tensor::CubeTensor;
 
 use super::matrices::{CubeMatrices, MatrixShape};
 use super::tensors::{cubes_for, room};
-use super::unpack::{LANES, block_words, dots, half_at, number};
+use super::unpack::{LANES, block_words, code_sum, dots, half_at, number};
 use crate::quant::NumberFormat;
 
 /// Groups that a cube works on at a time.
@@ -232,10 +232,7 @@ fn group_terms(
             let scale = scales[vectors[t] as usize * groups + group];
             terms[to] = (half_at(words, block, lane) * scale) * sums[t];
             if comptime!(parts == 2) {
-                let mut codes = 0.0f32;
-                for column in 0..32usize {
-                    codes += input[starts[t] as usize + column];
-                }
+                let codes = code_sum(input, starts[t] as usize);
                 terms[to + LANES] = half_at(words, block, LANES + lane) * (scale * codes);
             }
         } else {

@@ -57,3 +57,30 @@ pub(super) fn narrow_f16(x: f32) -> u32 {
     let half = select(magnitude < 0x3880_0000u32, subnormal, normal);
     half | ((bits >> 16u32) & 0x8000u32)
 }
+
+/// The sum of 16 lanes that a cube shares, as [`tree`] takes it.
+#[cube]
+pub(super) fn sum_of_lanes(lanes: &SharedMemory<f32>) -> f32 {
+    let mut sums = Array::<f32>::new(16usize);
+    #[unroll]
+    for i in 0..16usize {
+        sums[i] = lanes[i];
+    }
+    tree(&mut sums)
+}
+
+/// The sum of 16 lanes: those 8 apart are added, then 4, 2 and 1 apart. Leaves
+/// parts of it in the lanes.
+#[cube]
+pub(super) fn tree(sums: &mut Array<f32>) -> f32 {
+    #[unroll]
+    for level in 0..4usize {
+        let half = comptime!(8usize >> level);
+        #[unroll]
+        for i in 0..half {
+            let high = sums[comptime!(i + half)];
+            sums[i] += high;
+        }
+    }
+    sums[0]
+}

@@ -13,11 +13,13 @@
 //!
 //! Shapes: a *cube* is what CUDA calls a thread block, a *unit* a thread.
 
+mod affine;
 mod attend;
 mod device;
 mod embed;
 mod experts;
 mod gate;
+mod hadamard;
 mod linear;
 mod math;
 mod matrices;

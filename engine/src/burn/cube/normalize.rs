@@ -6,6 +6,7 @@ use burn_cubecl::cubecl;
 use burn_cubecl::cubecl::prelude::*;
 use burn_cubecl::tensor::CubeTensor;
 
+use super::math::sum_of_lanes;
 use super::quantize::{code_room, store_codes};
 use super::tensors::room;
 
@@ -116,26 +117,6 @@ fn factor_of(x: &Array<f32>, at: usize, eps: f32, #[comptime] width: usize) -> f
         lanes[unit] = sum;
     }
     sync_cube();
-    let mean = tree(&lanes) / comptime!(width as f32);
+    let mean = sum_of_lanes(&lanes) / comptime!(width as f32);
     1.0f32 / (mean + eps).sqrt()
-}
-
-/// Lanes 8 apart are added, then 4, 2 and 1 apart.
-#[cube]
-pub(super) fn tree(lanes: &SharedMemory<f32>) -> f32 {
-    let mut sums = Array::<f32>::new(SUM_LANES);
-    #[unroll]
-    for i in 0..SUM_LANES {
-        sums[i] = lanes[i];
-    }
-    #[unroll]
-    for level in 0..4usize {
-        let half = comptime!(8usize >> level);
-        #[unroll]
-        for i in 0..half {
-            let high = sums[comptime!(i + half)];
-            sums[i] += high;
-        }
-    }
-    sums[0]
 }

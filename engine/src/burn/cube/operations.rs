@@ -8,7 +8,6 @@ use super::attend::{Queries, View};
 use super::experts::Chosen;
 use super::linear::Vectors;
 use super::matrices::MatrixShape;
-use super::rows::Numbers;
 use super::tensors::{Cube, buffer, int_buffer, int_tensor, tensor};
 use super::{CubeMatrices, CubeRows};
 use crate::EngineError;
@@ -125,9 +124,10 @@ impl<R: CubeRuntime, BT: BoolElement> DecoderBackend for Cube<R, BT> {
     fn attend(rows: &Self::Rows, task: &Attend<Self>) -> Tensor<Self, 3> {
         let [tokens, heads, _] = task.query.values.dims();
         let values = buffer(task.query.values.clone());
-        let (first, scales) = match rows.parts[0].kind.numbers {
-            Numbers::Codes => codes_of(&task.query.values, &task.query.codes),
-            Numbers::F32 | Numbers::F16 => (values.clone(), values),
+        let (first, scales) = if rows.parts[0].kind.format.is_integer() {
+            codes_of(&task.query.values, &task.query.codes)
+        } else {
+            (values.clone(), values)
         };
         let queries = Queries {
             first,
@@ -183,6 +183,11 @@ impl<R: CubeRuntime, BT: BoolElement> DecoderBackend for Cube<R, BT> {
         Routing {
             experts: int_tensor(experts),
             weights: tensor(weights),
+    fn hadamard(x: Tensor<Self, 3>) -> Tensor<Self, 3> {
+        let dims = x.dims();
+        tensor(super::hadamard::hadamard(buffer(x), dims))
+    }
+
         }
     }
 

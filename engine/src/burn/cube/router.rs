@@ -6,8 +6,7 @@ use burn_cubecl::cubecl;
 use burn_cubecl::cubecl::prelude::*;
 use burn_cubecl::tensor::CubeTensor;
 
-use super::math::{LOWEST, exp};
-use super::normalize::tree;
+use super::math::{LOWEST, exp, sum_of_lanes};
 use super::tensors::room;
 use crate::blob::{Moe, Scoring};
 
@@ -134,7 +133,7 @@ fn score(
             lanes[unit] = sum;
         }
         sync_cube();
-        let sum = tree(&lanes);
+        let sum = sum_of_lanes(&lanes);
         let mut i = unit;
         while i < count {
             scores[i] = scores[i] / sum;

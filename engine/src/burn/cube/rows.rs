@@ -1,24 +1,23 @@
 //! The cache: one layer's rows, as narrow as their format.
 //!
-//! A vector of `q8` is a scale and eight words of codes for each group of 32
-//! numbers; of `f16` it is two numbers a word.
+//! Groups of 32 numbers lie one after the other. Of `q8` they are a scale (`f32`)
+//! and eight words of codes, of `q4` a word of a scale and a minimum (two halves)
+//! and four words of codes; of `f16` there are two numbers a word.
 
 use burn_cubecl::CubeRuntime;
 use burn_cubecl::cubecl;
 use burn_cubecl::cubecl::prelude::*;
 use burn_cubecl::tensor::CubeTensor;
 
+use super::affine::store_q4;
 use super::math::{narrow_f16, widen_f16};
 use super::quantize::{inverse_scale, largest_magnitude, scale_of};
 use super::tensors::{cubes_for, keep};
-use super::unpack::code8;
+use super::unpack::{code4, code8, half_at};
 use crate::kv::{RowLayout, Segment, SegmentFormat};
 use crate::quant::GROUP;
 
-/// Words of a group of codes: the scale comes first.
-pub(super) const GROUP_WORDS: usize = 9;
-
-/// One layer's cache. Four-bit rows are refused when a model is loaded.
+/// One layer's cache.
 #[derive(Debug)]
 pub struct CubeRows<R: CubeRuntime> {
     /// Latents (MLA) or keys (GQA), then rotated keys or values.
@@ -38,42 +37,50 @@ pub(super) struct Part<R: CubeRuntime> {
 /// How a segment's words are to be read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(super) struct PartKind {
-    pub(super) numbers: Numbers,
+    pub(super) format: SegmentFormat,
     /// Numbers of a vector.
     pub(super) width: usize,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub(super) enum Numbers {
-    F32,
-    F16,
-    Codes,
 }
 
 impl PartKind {
     const fn new(segment: Segment) -> Self {
         Self {
-            numbers: match segment.format {
-                SegmentFormat::F32 => Numbers::F32,
-                SegmentFormat::F16 => Numbers::F16,
-                SegmentFormat::Q8 | SegmentFormat::Q4 => Numbers::Codes,
-            },
+            format: segment.format,
             width: segment.len,
         }
     }
 
     /// Words of a vector.
     pub(super) const fn words(&self) -> usize {
-        match self.numbers {
-            Numbers::F32 => self.width,
-            Numbers::F16 => self.width.div_ceil(2),
-            Numbers::Codes => self.groups() * GROUP_WORDS,
+        match self.format {
+            SegmentFormat::F32 => self.width,
+            SegmentFormat::F16 => self.width.div_ceil(2),
+            SegmentFormat::Q8 | SegmentFormat::Q4 => self.groups() * self.group_words(),
         }
     }
 
     /// Groups of a vector.
     pub(super) const fn groups(&self) -> usize {
         self.width.div_ceil(GROUP)
+    }
+
+    /// Words of a group.
+    pub(super) const fn group_words(&self) -> usize {
+        match self.format {
+            SegmentFormat::F32 => GROUP,
+            SegmentFormat::F16 => GROUP / 2,
+            SegmentFormat::Q8 => 1 + GROUP / 4,
+            SegmentFormat::Q4 => 1 + GROUP / 8,
+        }
+    }
+
+    /// What one unit stores of a vector: groups of codes, or words.
+    const fn pieces(&self) -> usize {
+        if self.format.is_integer() {
+            self.groups()
+        } else {
+            self.words()
+        }
     }
 }
 
@@ -106,11 +113,7 @@ impl<R: CubeRuntime> Part<R> {
     /// Stores vectors `[tokens, heads, width]` from `position` on.
     pub(super) fn store(&self, position: usize, x: CubeTensor<R>, heads: usize) {
         let vectors = x.meta.num_elements() / self.kind.width;
-        let units = vectors
-            * match self.kind.numbers {
-                Numbers::Codes => self.kind.groups(),
-                Numbers::F32 | Numbers::F16 => self.kind.words(),
-            };
+        let units = vectors * self.kind.pieces();
         let client = x.client.clone();
         let (cubes, dim) = cubes_for(units);
         store_kernel::launch::<R>(
@@ -142,19 +145,16 @@ fn store_kernel(
     if ABSOLUTE_POS >= units as usize {
         terminate!();
     }
-    let each = comptime!(match kind.numbers {
-        Numbers::Codes => kind.groups(),
-        _ => kind.words(),
-    });
+    let each = comptime!(kind.pieces());
     let width = comptime!(kind.width);
     let vector = ABSOLUTE_POS / each;
     let index = ABSOLUTE_POS % each;
     let place = position as usize + vector / heads;
     let row = (vector % heads * context + place) * comptime!(kind.words());
     let from = vector * width;
-    if comptime!(kind.numbers == Numbers::F32) {
+    if comptime!(kind.format == SegmentFormat::F32) {
         words[row + index] = u32::reinterpret(x[from + index]);
-    } else if comptime!(kind.numbers == Numbers::F16) {
+    } else if comptime!(kind.format == SegmentFormat::F16) {
         let mut word = narrow_f16(x[from + 2 * index]);
         if 2 * index + 1 < width {
             word |= narrow_f16(x[from + 2 * index + 1]) << 16u32;
@@ -168,13 +168,18 @@ fn store_kernel(
                 values[i] = x[from + index * 32 + i];
             }
         }
-        store_group(&values, words, row + index * GROUP_WORDS);
+        let at = row + index * comptime!(kind.group_words());
+        if comptime!(kind.format == SegmentFormat::Q8) {
+            store_q8(&values, words, at);
+        } else {
+            store_q4(&values, words, at);
+        }
     }
 }
 
 /// Quantises 32 numbers into the words from `at` on.
 #[cube]
-fn store_group(values: &Array<f32>, words: &mut Array<u32>, at: usize) {
+fn store_q8(values: &Array<f32>, words: &mut Array<u32>, at: usize) {
     let largest = largest_magnitude(values);
     let inverse = inverse_scale(largest);
     words[at] = u32::reinterpret(widen_f16(narrow_f16(scale_of(largest))));
@@ -198,14 +203,20 @@ pub(super) fn cached_number(
     column: usize,
     #[comptime] kind: PartKind,
 ) -> f32 {
-    if comptime!(kind.numbers == Numbers::F32) {
+    if comptime!(kind.format == SegmentFormat::F32) {
         f32::reinterpret(words[row + column])
-    } else if comptime!(kind.numbers == Numbers::F16) {
-        let word = words[row + column / 2];
-        widen_f16((word >> (16u32 * (column % 2) as u32)) & 0xffffu32)
+    } else if comptime!(kind.format == SegmentFormat::F16) {
+        half_at(words, row, column)
     } else {
-        let group = row + column / 32 * GROUP_WORDS;
-        let word = words[group + 1 + column % 32 / 4];
-        f32::reinterpret(words[group]) * code8(word, (column % 4) as u32)
+        let group = row + column / 32 * comptime!(kind.group_words());
+        let column = column % 32;
+        if comptime!(kind.format == SegmentFormat::Q8) {
+            let word = words[group + 1 + column / 4];
+            f32::reinterpret(words[group]) * code8(word, (column % 4) as u32)
+        } else {
+            let word = words[group + 1 + column % 16 / 4];
+            half_at(words, group, 0usize) * code4(word, column as u32)
+                + half_at(words, group, 1usize)
+        }
     }
 }

@@ -39,10 +39,8 @@ pub(super) fn number(
         half_at(words, block, lane) * code8(word, (column % 4) as u32)
     } else {
         let first = comptime!(if format == NumberFormat::Q4 { 8 } else { 16 });
-        let low = column % 16;
-        let word = words[block + first + low / 4 * LANES + lane];
-        let shift = 8u32 * (low % 4) as u32 + 4u32 * (column / 16) as u32;
-        let code = f32::cast_from((word >> shift) & 15u32);
+        let word = words[block + first + column % 16 / 4 * LANES + lane];
+        let code = code4(word, column as u32);
         let scale = half_at(words, block, lane);
         if comptime!(format == NumberFormat::Q4) {
             scale * (code - 8.0f32)
@@ -57,6 +55,14 @@ pub(super) fn number(
 pub(super) fn code8(word: u32, index: u32) -> f32 {
     let code = (word >> (8u32 * index)) & 255u32;
     f32::cast_from(code ^ 128u32) - 128.0f32
+}
+
+/// The code of column `column` of 32, in its word: columns from 16 on are in the
+/// high halves of bytes.
+#[cube]
+pub(super) fn code4(word: u32, column: u32) -> f32 {
+    let shift = 8u32 * (column % 4) + 4u32 * (column / 16);
+    f32::cast_from((word >> shift) & 15u32)
 }
 
 /// Adds to `dots[t]` the products of row `lane` of a block with 32 numbers of
@@ -84,38 +90,69 @@ pub(super) fn dots(
             meet(weight, column, input, vectors, dots, tokens);
         }
     } else if comptime!(format == NumberFormat::Q8) {
-        for line in 0..8usize {
-            let word = words[block + 8 + line * LANES + lane];
-            #[unroll]
-            for i in 0..4usize {
-                let weight = code8(word, comptime!(i as u32));
-                meet(weight, line * 4 + i, input, vectors, dots, tokens);
-            }
-        }
+        dots8(words, block + 8 + lane, input, vectors, dots, LANES, tokens);
+    } else if comptime!(format == NumberFormat::Q4) {
+        let at = block + 8 + lane;
+        dots4(words, at, input, vectors, dots, LANES, 8.0f32, tokens);
     } else {
-        let first = comptime!(if format == NumberFormat::Q4 {
-            8usize
-        } else {
-            16usize
-        });
-        let zero = comptime!(if format == NumberFormat::Q4 {
-            8.0f32
-        } else {
-            0.0f32
-        });
-        for line in 0..4usize {
-            let word = words[block + first + line * LANES + lane];
-            #[unroll]
-            for i in 0..4usize {
-                let low = (word >> comptime!(8 * i as u32)) & 15u32;
-                let high = (word >> comptime!(8 * i as u32 + 4)) & 15u32;
-                let low = f32::cast_from(low) - zero;
-                let high = f32::cast_from(high) - zero;
-                meet(low, line * 4 + i, input, vectors, dots, tokens);
-                meet(high, line * 4 + i + 16, input, vectors, dots, tokens);
-            }
+        let at = block + 16 + lane;
+        dots4(words, at, input, vectors, dots, LANES, 0.0f32, tokens);
+    }
+}
+
+/// As [`dots`], of 32 signed bytes in the words `at`, `at + stride`, ….
+#[cube]
+pub(super) fn dots8(
+    words: &Array<u32>,
+    at: usize,
+    input: &Array<f32>,
+    vectors: &Array<u32>,
+    dots: &mut Array<f32>,
+    #[comptime] stride: usize,
+    #[comptime] tokens: usize,
+) {
+    for line in 0..8usize {
+        let word = words[at + line * stride];
+        #[unroll]
+        for i in 0..4usize {
+            let code = code8(word, comptime!(i as u32));
+            meet(code, line * 4 + i, input, vectors, dots, tokens);
         }
     }
+}
+
+/// As [`dots`], of 32 codes of four bits, counted from `zero`.
+#[cube]
+pub(super) fn dots4(
+    words: &Array<u32>,
+    at: usize,
+    input: &Array<f32>,
+    vectors: &Array<u32>,
+    dots: &mut Array<f32>,
+    #[comptime] stride: usize,
+    #[comptime] zero: f32,
+    #[comptime] tokens: usize,
+) {
+    for line in 0..4usize {
+        let word = words[at + line * stride];
+        #[unroll]
+        for i in 0..4usize {
+            let low = code4(word, comptime!(i as u32)) - zero;
+            let high = code4(word, comptime!(i as u32 + 16)) - zero;
+            meet(low, line * 4 + i, input, vectors, dots, tokens);
+            meet(high, line * 4 + i + 16, input, vectors, dots, tokens);
+        }
+    }
+}
+
+/// The sum of the 32 codes from `start` on.
+#[cube]
+pub(super) fn code_sum(codes: &Array<f32>, start: usize) -> f32 {
+    let mut sum = 0.0f32;
+    for column in 0..32usize {
+        sum += codes[start + column];
+    }
+    sum
 }
 
 /// One weight meets one number of each vector.

@@ -6,6 +6,7 @@ use alloc::vec::Vec;
 use burn::tensor::backend::Backend;
 use burn::tensor::{Int, Tensor, TensorData};
 
+use super::sum::interleave;
 use super::sum_in_order;
 use crate::EngineError;
 use crate::blob::{self, Role, TensorRecord};
@@ -320,7 +321,7 @@ impl<B: Backend> GroupCodes<B> {
     /// A row's groups in ascending order: `acc = acc + (scale_w * scale_x) *
     /// dot`, for `q4a` then `acc = acc + min * (scale_x * sum of codes)`.
     fn project_tile(&self, input: Codes<B, 4>) -> Tensor<B, 3> {
-        let [count, groups, tokens, _] = input.codes.dims();
+        let [count, _, tokens, _] = input.codes.dims();
         let rows = self.codes.dims()[3];
         let dot = input.codes.clone().matmul(self.codes.clone());
         let terms = (self.scales.clone() * input.scales.clone()) * dot;
@@ -328,9 +329,7 @@ impl<B: Backend> GroupCodes<B> {
             None => terms,
             Some(minima) => {
                 let offset = input.scales * input.codes.sum_dim(3);
-                let both = vec![terms, minima.clone() * offset];
-                let interleaved: Tensor<B, 5> = Tensor::stack(both, 2);
-                interleaved.reshape([count, 2 * groups, tokens, rows])
+                interleave(terms, minima.clone() * offset)
             }
         };
         sum_in_order(terms, 1).reshape([count, tokens, rows])

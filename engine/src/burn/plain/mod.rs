@@ -11,8 +11,10 @@
 //! Weights that are plain numbers are multiplied by burn's matrix product: the
 //! same but for rounding.
 
+mod affine;
 mod attend;
 mod experts;
+mod hadamard;
 mod math;
 mod matrices;
 mod most_likely;
@@ -24,8 +26,10 @@ mod rope;
 mod router;
 mod rows;
 mod sum;
+pub use affine::{Affine, quantize_affine};
 
 pub use attend::attend;
+pub use hadamard::hadamard;
 pub use experts::experts;
 pub use math::{exp, sigmoid, silu, softmax};
 pub use matrices::PlainMatrices;

@@ -30,6 +30,14 @@ pub fn sum_in_lanes<B: Backend, const D: usize>(x: Tensor<B, D>) -> Tensor<B, D>
     lanes.reshape(dims)
 }
 
+/// A group's two terms next to each other, `[count, groups, ..]` each: `[count, 2 *
+/// groups, ..]`.
+pub(super) fn interleave<B: Backend>(first: Tensor<B, 4>, second: Tensor<B, 4>) -> Tensor<B, 4> {
+    let [count, groups, rows, columns] = first.dims();
+    let both: Tensor<B, 5> = Tensor::stack(vec![first, second], 2);
+    both.reshape([count, 2 * groups, rows, columns])
+}
+
 /// Zeros after each row, up to a multiple of `unit`.
 pub(in crate::burn) fn pad<B: Backend>(rows: Tensor<B, 2>, unit: usize) -> Tensor<B, 2> {
     let [count, len] = rows.dims();

@@ -5,8 +5,9 @@ use burn_cubecl::cubecl::prelude::*;
 
 use super::{CHUNK, Plan};
 use crate::burn::cube::math::{LOWEST, exp};
-use crate::burn::cube::rows::{GROUP_WORDS, Numbers, PartKind, cached_number};
-use crate::burn::cube::unpack::code8;
+use crate::burn::cube::rows::{PartKind, cached_number};
+use crate::burn::cube::unpack::{code_sum, dots4, dots8, half_at};
+use crate::kv::SegmentFormat;
 
 /// A cube has one chunk, a block of heads and one token; a unit has one
 /// position, then some columns.
@@ -44,6 +45,7 @@ pub(super) fn chunk_kernel(
     let cached = head / comptime!(plan.shared) * comptime!(plan.context);
     let vector = (from as usize + token) * comptime!(plan.heads) + head;
 
+    let query_sums = sums_of_codes(query, query_scales, vector, plan.first, block);
     let mut weights = SharedMemory::<f32>::new(comptime!(plan.block * CHUNK));
     if unit >= lowest && unit < above {
         let mut scores = Array::<f32>::new(block);
@@ -58,6 +60,7 @@ pub(super) fn chunk_kernel(
             at,
             query,
             query_scales,
+            &query_sums,
             vector,
             &mut scores,
             plan.first,
@@ -71,6 +74,7 @@ pub(super) fn chunk_kernel(
                 at,
                 rotated,
                 query_scales,
+                &query_sums,
                 vector,
                 &mut scores,
                 kind,
@@ -98,6 +102,32 @@ pub(super) fn chunk_kernel(
     }
 }
 
+/// Sums of each head's codes, group by group, times their scale: what minima of
+/// cached vectors meet. Only `q4` has these.
+#[cube]
+fn sums_of_codes(
+    query: &Array<f32>,
+    query_scales: &Array<f32>,
+    vector: usize,
+    #[comptime] kind: PartKind,
+    #[comptime] block: usize,
+) -> SharedMemory<f32> {
+    let groups = comptime!(kind.groups());
+    let has_minima = comptime!(kind.format == SegmentFormat::Q4);
+    let count = comptime!(if has_minima { block * groups } else { 1 });
+    let mut sums = SharedMemory::<f32>::new(count);
+    if has_minima {
+        let mut i = UNIT_POS_X as usize;
+        while i < count {
+            let at = vector * groups + i;
+            sums[i] = query_scales[at] * code_sum(query, at * 32);
+            i += CHUNK;
+        }
+        sync_cube();
+    }
+    sums
+}
+
 /// Adds the products of one cached vector with the queries of a block of heads,
 /// group by group or column by column.
 #[cube]
@@ -106,37 +136,50 @@ fn score(
     row: usize,
     query: &Array<f32>,
     query_scales: &Array<f32>,
+    query_sums: &SharedMemory<f32>,
     vector: usize,
     scores: &mut Array<f32>,
     #[comptime] kind: PartKind,
     #[comptime] block: usize,
 ) {
-    if comptime!(kind.numbers == Numbers::Codes) {
+    if comptime!(kind.format.is_integer()) {
         let groups = comptime!(kind.groups());
         for group in 0..groups {
-            let at = row + group * GROUP_WORDS;
-            let key_scale = f32::reinterpret(words[at]);
+            let at = row + group * comptime!(kind.group_words());
             let mut dots = Array::<f32>::new(block);
+            let mut starts = Array::<u32>::new(block);
             #[unroll]
             for h in 0..block {
                 dots[h] = 0.0f32;
+                starts[h] = (((vector + h) * groups + group) * 32) as u32;
             }
-            for i in 0..8usize {
-                let word = words[at + 1 + i];
+            if comptime!(kind.format == SegmentFormat::Q8) {
+                dots8(words, at + 1, query, &starts, &mut dots, 1usize, block);
+                let key_scale = f32::reinterpret(words[at]);
                 #[unroll]
-                for byte in 0..4usize {
-                    let code = code8(word, comptime!(byte as u32));
-                    #[unroll]
-                    for h in 0..block {
-                        let from = ((vector + h) * groups + group) * 32;
-                        dots[h] += code * query[from + i * 4 + byte];
-                    }
+                for h in 0..block {
+                    let query_scale = query_scales[(vector + h) * groups + group];
+                    scores[h] += (key_scale * query_scale) * dots[h];
                 }
-            }
-            #[unroll]
-            for h in 0..block {
-                let query_scale = query_scales[(vector + h) * groups + group];
-                scores[h] += (key_scale * query_scale) * dots[h];
+            } else {
+                dots4(
+                    words,
+                    at + 1,
+                    query,
+                    &starts,
+                    &mut dots,
+                    1usize,
+                    0.0f32,
+                    block,
+                );
+                let key_scale = half_at(words, at, 0usize);
+                let minimum = half_at(words, at, 1usize);
+                #[unroll]
+                for h in 0..block {
+                    let query_scale = query_scales[(vector + h) * groups + group];
+                    scores[h] += (key_scale * query_scale) * dots[h];
+                    scores[h] += minimum * query_sums[h * groups + group];
+                }
             }
         }
     } else {

@@ -5,6 +5,8 @@ use crate::blob::{Attention, Gqa, Mla, ModelConfig};
 use crate::burn::backend::Attend;
 use crate::kv::{KvFormat, RowLayout};
 
+const FORMATS: [KvFormat; 4] = [KvFormat::F32, KvFormat::F16, KvFormat::Q8, KvFormat::Q4];
+
 /// What attention is asked in one test.
 struct Question {
     layout: RowLayout,
@@ -41,7 +43,7 @@ impl Question {
                 Attention::Mla(_) => 1,
                 Attention::Gqa(gqa) => gqa.num_key_value_heads as usize,
             },
-            quantizes: kv == KvFormat::Q8,
+            quantizes: matches!(kv, KvFormat::Q8 | KvFormat::Q4),
             window: usize::MAX,
             batches,
         }
@@ -90,7 +92,7 @@ impl Question {
 
 #[test]
 fn latent_attention() {
-    for kv in [KvFormat::F32, KvFormat::F16, KvFormat::Q8] {
+    for kv in FORMATS {
         for (heads, latent, rope) in [(16, 64, 16), (3, 48, 8), (1, 512, 64), (10, 130, 6)] {
             let attention = Attention::Mla(Mla {
                 q_lora_rank: None,
@@ -111,7 +113,7 @@ fn latent_attention() {
 
 #[test]
 fn grouped_attention() {
-    for kv in [KvFormat::F32, KvFormat::F16, KvFormat::Q8] {
+    for kv in FORMATS {
         for (heads, cached, width) in [(9, 3, 64), (4, 4, 16), (14, 2, 40), (24, 1, 33)] {
             let attention = Attention::Gqa(Gqa {
                 num_key_value_heads: cached,

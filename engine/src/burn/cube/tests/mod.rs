@@ -131,6 +131,18 @@ fn rotations() {
     }
 }
 
+#[test]
+fn rotations_before_rounding() {
+    fn run<B: DecoderBackend>(x: &[f32], dims: [usize; 3]) -> Vec<f32> {
+        list(B::hadamard(tensor(x, dims)))
+    }
+    let mut numbers = Numbers::new(11);
+    for dims in [[1, 1, 1], [3, 5, 64], [7, 2, 12], [2, 3, 136], [1, 2, 512]] {
+        let x = numbers.list(dims.iter().product(), 2.0);
+        same("hadamard", &run::<Flex>(&x, dims), &run::<Wgpu>(&x, dims));
+    }
+}
+
 /// The matrices of one tensor, in the file's form.
 struct Packed {
     record: TensorRecord,
