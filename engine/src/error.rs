@@ -86,18 +86,6 @@ pub enum EngineError {
         /// Bytes of the largest buffer.
         largest: u64,
     },
-    /// The executor cannot keep such a cache.
-    #[error("this executor keeps a cache in f32, f16 or q8, not in {format}")]
-    UnsupportedCache {
-        /// The number format asked for.
-        format: &'static str,
-    },
-    /// A logit is not a number: the model or its file is broken.
-    #[error("the logit of token {token} is not a number")]
-    NotANumber {
-        /// The token.
-        token: u32,
-    },
     /// The device stopped working.
     #[error("the device failed while it ran the model")]
     DeviceFailed,

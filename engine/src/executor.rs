@@ -3,7 +3,7 @@
 use crate::blob::Blob;
 use crate::cpu::{Team, Traffic};
 use crate::snapshot::{SnapshotError, SnapshotTokens};
-use crate::text::sampler::most_likely;
+use crate::text::Candidates;
 use crate::{EngineError, Session};
 
 /// One conversation with a model, whatever runs it. [`Session`] is the
@@ -30,20 +30,18 @@ pub trait Executor<'a> {
     /// As [`Session::prefill`]; and if the device fails.
     fn prefill(&mut self, tokens: &[u32]) -> Result<&mut [f32], EngineError>;
 
-    /// Takes `tokens` in; returns the most likely token that follows the last
-    /// one, the first of equals. Where a device computes the logits, they stay
-    /// there.
+    /// Takes `tokens` in; returns what may follow the last one: at least the
+    /// `count` most likely tokens, those of the largest logits, of equals the
+    /// lowest. A device leaves the others' logits in its memory, if it can.
     ///
     /// # Errors
-    /// As [`Self::prefill`]; [`EngineError::NotANumber`].
-    fn most_likely(&mut self, tokens: &[u32]) -> Result<u32, EngineError> {
+    /// As [`Self::prefill`].
+    fn likeliest(&mut self, tokens: &[u32], _count: usize) -> Result<Candidates<'_>, EngineError> {
         let logits = self.prefill(tokens)?;
-        match logits.iter().position(|logit| logit.is_nan()) {
-            Some(token) => Err(EngineError::NotANumber {
-                token: token as u32,
-            }),
-            None => Ok(most_likely(logits)),
-        }
+        Ok(Candidates {
+            tokens: None,
+            logits,
+        })
     }
 
     /// Takes one token in; returns the logits that follow it.
@@ -66,6 +64,24 @@ pub trait Executor<'a> {
         row: &mut [f32],
         each: &mut dyn FnMut(usize, &mut [f32]),
     ) -> Result<(), EngineError>;
+
+    /// As [`Self::score`], of at least the `count` most likely tokens: see
+    /// [`Self::likeliest`].
+    ///
+    /// # Errors
+    /// As [`Self::prefill`].
+    fn score_likeliest(
+        &mut self,
+        tokens: &[u32],
+        _count: usize,
+        row: &mut [f32],
+        each: &mut dyn FnMut(usize, Candidates<'_>),
+    ) -> Result<(), EngineError> {
+        self.score(tokens, row, &mut |token, logits| {
+            let tokens = None;
+            each(token, Candidates { tokens, logits });
+        })
+    }
 
     /// Guesses what follows `token`, which is yet to be taken in; returns how many
     /// of `guesses` it filled, none if the executor cannot guess.

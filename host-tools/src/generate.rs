@@ -5,7 +5,9 @@ use std::time::{Duration, Instant};
 
 use briquette_engine::cpu::StorageTraffic;
 use briquette_engine::snapshot::SnapshotError;
-use briquette_engine::text::{Guide, GuideError, GuideOptions, Part, Sampler, SamplerError};
+use briquette_engine::text::{
+    Candidates, Guide, GuideError, GuideOptions, Part, Sampler, SamplerError,
+};
 use briquette_engine::{EngineError, Executor};
 
 use crate::draft::{self, Draft};
@@ -296,14 +298,16 @@ impl<'s, 'a> Conversation<'s, 'a> {
             order,
             row,
         } = self;
+        let needed = needed(sampler, limits, guide.as_deref());
         let mut broken = None;
         let mut holds = true;
-        session.score(tried, row, &mut |i, logits| {
+        session.score_likeliest(tried, needed, row, &mut |i, candidates| {
             if !holds {
                 return;
             }
             cached.push(tried[i]);
-            match sample(logits, sampler, order, cached, limits, guide.as_deref_mut()) {
+            let watched = guide.as_deref_mut();
+            match sample(candidates, sampler, order, cached, limits, watched) {
                 Ok(token) => {
                     sampled.push_back(token);
                     let done = guide.as_deref().is_some_and(Guide::is_done);
@@ -327,21 +331,26 @@ impl<'s, 'a> Conversation<'s, 'a> {
         limits: &Limits<'_>,
         guide: Option<&mut Guide<'_>>,
     ) -> Result<u32, GenerateError> {
-        if guide.is_none() && sampler.is_greedy() {
-            let token = self.session.most_likely(tokens)?;
-            self.cached.extend_from_slice(tokens);
-            return Ok(token);
-        }
-        let logits = self.session.prefill(tokens)?;
+        let needed = needed(sampler, limits, guide.as_deref());
+        let candidates = self.session.likeliest(tokens, needed)?;
         self.cached.extend_from_slice(tokens);
         let (order, cached) = (&mut self.order, &self.cached);
-        Ok(sample(logits, sampler, order, cached, limits, guide)?)
+        Ok(sample(candidates, sampler, order, cached, limits, guide)?)
+    }
+}
+
+/// How many of the likeliest tokens decide which comes next.
+fn needed(sampler: &Sampler, limits: &Limits<'_>, guide: Option<&Guide<'_>>) -> usize {
+    match guide {
+        None => sampler.needs(limits.repeat_last),
+        // It may exclude any.
+        Some(_) => usize::MAX,
     }
 }
 
 /// Samples the token that follows `cached`.
 fn sample(
-    logits: &mut [f32],
+    candidates: Candidates<'_>,
     sampler: &mut Sampler,
     order: &mut [u32],
     cached: &[u32],
@@ -349,10 +358,10 @@ fn sample(
     guide: Option<&mut Guide<'_>>,
 ) -> Result<u32, SamplerError> {
     if let Some(guide) = &guide {
-        guide.constrain(logits);
+        guide.constrain(candidates.logits);
     }
     let recent = cached.len().saturating_sub(limits.repeat_last);
-    let token = sampler.sample(logits, order, &cached[recent..])?;
+    let token = sampler.sample_from(candidates, order, &cached[recent..])?;
     if let Some(guide) = guide {
         guide.take(token);
     }

@@ -1,6 +1,8 @@
 //! The operations that a decoder is made of, as an extension of burn's
 //! backends.
 
+use alloc::vec::Vec;
+
 use burn::tensor::backend::Backend;
 use burn::tensor::{Int, Tensor};
 
@@ -99,6 +101,19 @@ pub struct Attend<B: Backend> {
     pub position: usize,
     /// Tokens that each token sees, its own included.
     pub window: usize,
+}
+
+/// Tokens of a batch at most: devices that lay them along an axis of cubes take no
+/// more.
+pub(super) const LARGEST_BATCH: u32 = 65_535;
+
+/// A token that may come next.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Likely {
+    /// The token.
+    pub token: u32,
+    /// Its logit.
+    pub logit: f32,
 }
 
 /// A backend that can run a decoder.
@@ -225,6 +240,12 @@ pub trait DecoderBackend: Backend {
         plain::rotate(x, angles)
     }
 
+    /// Rotates vectors of the last dimension before they are rounded to four bits,
+    /// and back: see [`crate::kernels::hadamard`].
+    fn hadamard(x: Tensor<Self, 3>) -> Tensor<Self, 3> {
+        plain::hadamard(x)
+    }
+
     /// Chooses experts from the router's outputs, `[tokens, num_experts]`.
     fn route(moe: &Moe, logits: Tensor<Self, 2>, bias: Option<&Tensor<Self, 1>>) -> Routing<Self> {
         plain::route(moe, logits, bias)
@@ -235,16 +256,17 @@ pub trait DecoderBackend: Backend {
         Self::activation(plain::silu(gate) * up, quantizes)
     }
 
-    /// The token of each row's largest logit, the first of equals; `-1 - t` if
-    /// logit `t` is the first that is not a number. `[rows, vocab_size]` to
-    /// `[rows]`.
-    fn most_likely(logits: Tensor<Self, 2>) -> Tensor<Self, 1, Int> {
-        plain::most_likely(logits)
-    /// Rotates vectors of the last dimension before they are rounded to four bits,
-    /// and back: see [`crate::kernels::hadamard`].
-    fn hadamard(x: Tensor<Self, 3>) -> Tensor<Self, 3> {
-        plain::hadamard(x)
-    }
-
+    /// The `count` largest of each row of `logits`, `[rows, vocab_size]`, and their
+    /// tokens: one row's after the other's. Of equals those of the lowest tokens;
+    /// what is not a number counts as the largest. Nothing if whole rows are to be
+    /// read instead, as where tensors are in the processor's memory anyway.
+    ///
+    /// # Errors
+    /// If the device fails.
+    fn likeliest(
+        _logits: &Tensor<Self, 2>,
+        _count: usize,
+    ) -> Result<Option<Vec<Likely>>, EngineError> {
+        Ok(None)
     }
 }

@@ -19,7 +19,7 @@ mod plan;
 mod session;
 mod slots;
 
-pub use backend::{Activation, Angles, Attend, Codes, DecoderBackend, Routing};
+pub use backend::{Activation, Angles, Attend, Codes, DecoderBackend, Likely, Routing};
 pub use decoder::Decoder;
 pub use plan::DevicePlan;
 pub use session::BurnSession;

@@ -5,11 +5,12 @@ use alloc::vec::Vec;
 
 use burn::tensor::Tensor;
 
-use super::backend::DecoderBackend;
+use super::backend::{DecoderBackend, LARGEST_BATCH, Likely};
 use super::decoder::Decoder;
 use crate::blob::Blob;
 use crate::cpu::{Logits, PlanOptions, Traffic};
 use crate::storage::BlockStorage;
+use crate::text::Candidates;
 use crate::{EngineError, Executor};
 
 /// One conversation with a model in a device's memory. The calls are those of
@@ -37,7 +38,9 @@ pub struct BurnSession<'a, B: DecoderBackend> {
     decoder: Decoder<'a, B>,
     options: PlanOptions,
     position: usize,
+    /// What follows the last token: all logits, or the largest alone.
     logits: Vec<f32>,
+    few: Few,
 }
 
 impl<'a, B: DecoderBackend> BurnSession<'a, B> {
@@ -76,12 +79,17 @@ impl<'a, B: DecoderBackend> BurnSession<'a, B> {
         device: &B::Device,
     ) -> Result<Self, EngineError> {
         let vocab = blob.manifest().config.vocab_size as usize;
+        let options = PlanOptions {
+            batch: options.batch.clamp(1, LARGEST_BATCH),
+            ..options
+        };
         Ok(Self {
             decoder: Decoder::load(&blob, storage, &options, device)?,
             blob,
             options,
             position: 0,
             logits: vec![0.0; vocab],
+            few: Few::default(),
         })
     }
 
@@ -99,7 +107,7 @@ impl<'a, B: DecoderBackend> BurnSession<'a, B> {
     /// stay on the device.
     fn last_logits(&mut self, tokens: &[u32]) -> Result<Tensor<B, 2>, EngineError> {
         self.check(tokens)?;
-        let batch = self.options.batch.max(1) as usize;
+        let batch = self.options.batch as usize;
         let last = tokens.len().div_ceil(batch);
         for (i, chunk) in tokens.chunks(batch).enumerate() {
             if i + 1 < last {
@@ -156,16 +164,16 @@ impl<'a, B: DecoderBackend> Executor<'a> for BurnSession<'a, B> {
         Ok(&mut self.logits)
     }
 
-    fn most_likely(&mut self, tokens: &[u32]) -> Result<u32, EngineError> {
-        let best = B::most_likely(self.last_logits(tokens)?).try_into_data();
-        let best = best.map_err(|_| EngineError::DeviceFailed)?;
-        let best = best.iter::<i64>().next().ok_or(EngineError::DeviceFailed)?;
-        match u32::try_from(best) {
-            Ok(token) => Ok(token),
-            Err(_) => Err(EngineError::NotANumber {
-                token: (-1 - best) as u32,
-            }),
+    fn likeliest(&mut self, tokens: &[u32], count: usize) -> Result<Candidates<'_>, EngineError> {
+        let logits = self.last_logits(tokens)?;
+        if let Some(chosen) = B::likeliest(&logits, count)? {
+            return Ok(self.few.set(&chosen));
         }
+        self.logits = read(logits)?;
+        Ok(Candidates {
+            tokens: None,
+            logits: &mut self.logits,
+        })
     }
 
     fn score(
@@ -174,6 +182,18 @@ impl<'a, B: DecoderBackend> Executor<'a> for BurnSession<'a, B> {
         row: &mut [f32],
         each: &mut dyn FnMut(usize, &mut [f32]),
     ) -> Result<(), EngineError> {
+        self.score_likeliest(tokens, usize::MAX, row, &mut |token, candidates| {
+            each(token, candidates.logits);
+        })
+    }
+
+    fn score_likeliest(
+        &mut self,
+        tokens: &[u32],
+        count: usize,
+        row: &mut [f32],
+        each: &mut dyn FnMut(usize, Candidates<'_>),
+    ) -> Result<(), EngineError> {
         self.check(tokens)?;
         let rows = self.options.logits.min(self.options.batch).max(1) as usize;
         let vocab = self.blob.manifest().config.vocab_size as usize;
@@ -181,14 +201,44 @@ impl<'a, B: DecoderBackend> Executor<'a> for BurnSession<'a, B> {
             let Some(logits) = self.forward(chunk, Logits::All)? else {
                 continue;
             };
+            if let Some(chosen) = B::likeliest(&logits, count)? {
+                for (token, chosen) in chosen.chunks(count.max(1)).enumerate() {
+                    each(i * rows + token, self.few.set(chosen));
+                }
+                continue;
+            }
             for (token, logits) in read(logits)?.chunks(vocab).enumerate() {
                 for (out, value) in row.iter_mut().zip(logits) {
                     *out = *value;
                 }
-                each(i * rows + token, row);
+                let candidates = Candidates {
+                    tokens: None,
+                    logits: row,
+                };
+                each(i * rows + token, candidates);
             }
         }
         Ok(())
+    }
+}
+
+/// The tokens that a device chose, in ascending order.
+#[derive(Debug, Default)]
+struct Few {
+    tokens: Vec<u32>,
+    logits: Vec<f32>,
+}
+
+impl Few {
+    fn set(&mut self, chosen: &[Likely]) -> Candidates<'_> {
+        let mut chosen = chosen.to_vec();
+        chosen.sort_unstable_by_key(|likely| likely.token);
+        self.tokens = chosen.iter().map(|likely| likely.token).collect();
+        self.logits = chosen.iter().map(|likely| likely.logit).collect();
+        Candidates {
+            tokens: Some(&self.tokens),
+            logits: &mut self.logits,
+        }
     }
 }
 

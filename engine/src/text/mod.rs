@@ -18,7 +18,7 @@ mod utf8_stream;
 pub use encode::{BuffersNeeded, EncodeOptions, Scratch};
 pub use error::TokenizerError;
 pub use guide::{Guide, GuideError, GuideOptions};
-pub use sampler::{Sampler, SamplerError, SamplerOptions};
+pub use sampler::{Candidates, Sampler, SamplerError, SamplerOptions};
 pub use split::Splitter;
 pub use tags::{Part, Tag, TagStream};
 pub use tokenizer::{TokenFlags, Tokenizer};

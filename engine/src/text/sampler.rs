@@ -66,6 +66,31 @@ pub enum SamplerError {
     },
 }
 
+/// Logits of tokens that may come next: of all, or of the most likely alone.
+#[derive(Debug)]
+pub struct Candidates<'c> {
+    /// The tokens, in ascending order; all tokens if nothing.
+    pub tokens: Option<&'c [u32]>,
+    /// Their logits, which [`Sampler::sample_from`] changes.
+    pub logits: &'c mut [f32],
+}
+
+impl Candidates<'_> {
+    /// Where `token` stands.
+    fn place(&self, token: u32) -> Option<usize> {
+        match self.tokens {
+            None => Some(token as usize),
+            Some(tokens) => tokens.binary_search(&token).ok(),
+        }
+    }
+
+    /// The token at `place`.
+    fn token(&self, place: u32) -> u32 {
+        let tokens = self.tokens.and_then(|tokens| tokens.get(place as usize));
+        tokens.copied().unwrap_or(place)
+    }
+}
+
 /// Chooses tokens one after the other.
 ///
 /// ```
@@ -90,9 +115,21 @@ impl Sampler {
         }
     }
 
-    /// Whether [`Self::sample`] takes the most likely token always, as it is.
-    pub fn is_greedy(&self) -> bool {
-        self.options.temperature <= 0.0 && !self.penalizes()
+    /// How many of the largest logits decide the next token, of equals those of
+    /// the lowest tokens, where repetition is measured by `recent` tokens.
+    /// `usize::MAX`: all may.
+    pub fn needs(&self, recent: usize) -> usize {
+        let kept = match self.options.top_k as usize {
+            _ if self.options.temperature <= 0.0 => 1,
+            0 => return usize::MAX,
+            top_k => top_k,
+        };
+        match self.options.repetition_penalty {
+            _ if !self.penalizes() => kept,
+            // Recent tokens lose places, so others gain as many.
+            penalty if penalty > 1.0 => kept.saturating_add(recent),
+            _ => usize::MAX,
+        }
     }
 
     /// The next token. `logits` are changed; `order` is scratch with an entry
@@ -107,24 +144,41 @@ impl Sampler {
         order: &mut [u32],
         recent: &[u32],
     ) -> Result<u32, SamplerError> {
-        if logits.is_empty() {
+        let tokens = None;
+        self.sample_from(Candidates { tokens, logits }, order, recent)
+    }
+
+    /// As [`Self::sample`]; [`Self::needs`] says how many candidates give the
+    /// token that all of them would. `order` has an entry for each.
+    ///
+    /// # Errors
+    /// As [`Self::sample`].
+    pub fn sample_from(
+        &mut self,
+        mut candidates: Candidates<'_>,
+        order: &mut [u32],
+        recent: &[u32],
+    ) -> Result<u32, SamplerError> {
+        if candidates.logits.is_empty() {
             return Err(SamplerError::NoLogits);
         }
-        if let Some(token) = logits.iter().position(|logit| logit.is_nan()) {
-            let token = token as u32;
+        if let Some(place) = candidates.logits.iter().position(|logit| logit.is_nan()) {
+            let token = candidates.token(place as u32);
             return Err(SamplerError::NotANumber { token });
         }
-        self.penalize(logits, recent);
+        self.penalize(&mut candidates, recent);
         if self.options.temperature <= 0.0 {
-            return Ok(most_likely(logits));
+            return Ok(candidates.token(most_likely(candidates.logits)));
         }
-        let needed = logits.len();
+        let needed = candidates.logits.len();
         let got = order.len();
         let order = order
             .get_mut(..needed)
             .ok_or(SamplerError::ScratchTooSmall { needed, got })?;
-        let kept = self.keep_candidates(logits, order);
-        Ok(self.draw(logits, order.get(..kept).unwrap_or_default()))
+        let kept = self.keep_likely(candidates.logits, order);
+        let kept = order.get(..kept).unwrap_or_default();
+        let drawn = self.draw(candidates.logits, kept);
+        Ok(candidates.token(drawn))
     }
 
     fn penalizes(&self) -> bool {
@@ -133,7 +187,7 @@ impl Sampler {
     }
 
     /// Each token once, however often it occurred.
-    fn penalize(&self, logits: &mut [f32], recent: &[u32]) {
+    fn penalize(&self, candidates: &mut Candidates<'_>, recent: &[u32]) {
         let penalty = self.options.repetition_penalty;
         if !self.penalizes() {
             return;
@@ -142,7 +196,8 @@ impl Sampler {
             if recent.iter().take(i).any(|before| before == token) {
                 continue;
             }
-            if let Some(logit) = logits.get_mut(*token as usize) {
+            let place = candidates.place(*token);
+            if let Some(logit) = place.and_then(|place| candidates.logits.get_mut(place)) {
                 *logit = if *logit > 0.0 {
                     *logit / penalty
                 } else {
@@ -152,24 +207,26 @@ impl Sampler {
         }
     }
 
-    /// Turns `logits` into weights relative to the best token's, sorts the
-    /// best tokens to the front of `order` and returns how many stay.
-    fn keep_candidates(&self, logits: &mut [f32], order: &mut [u32]) -> usize {
-        let best = logits.get(most_likely(logits) as usize);
-        let best = best.copied().unwrap_or_default();
-        for (token, (logit, slot)) in logits.iter_mut().zip(order.iter_mut()).enumerate() {
-            *logit = exp((*logit - best) / self.options.temperature);
-            *slot = token as u32;
+    /// Sorts the best tokens to the front of `order`, turns `logits` into weights
+    /// relative to the best one's, and returns how many tokens stay.
+    fn keep_likely(&self, logits: &mut [f32], order: &mut [u32]) -> usize {
+        for (token, slot) in (0..).zip(order.iter_mut()) {
+            *slot = token;
         }
-        let weight = |token: &u32| logits.get(*token as usize).copied().unwrap_or(0.0);
-        let better = |a: &u32, b: &u32| -> Ordering {
-            weight(b).total_cmp(&weight(a)).then_with(|| a.cmp(b))
-        };
         let top_k = match self.options.top_k as usize {
             0 => order.len(),
             top_k => top_k.min(order.len()),
         };
-        sort_best(order, top_k, better);
+        let logit = |token: &u32| logits.get(*token as usize).copied().unwrap_or(0.0);
+        sort_best(order, top_k, |a, b| {
+            let by_logit = logit(b).partial_cmp(&logit(a));
+            by_logit.unwrap_or(Ordering::Equal).then_with(|| a.cmp(b))
+        });
+        let best = order.first().map(logit).unwrap_or_default();
+        for logit in logits.iter_mut() {
+            *logit = exp((*logit - best) / self.options.temperature);
+        }
+        let weight = |token: &u32| logits.get(*token as usize).copied().unwrap_or(0.0);
         let likely = order
             .iter()
             .take(top_k)
@@ -256,6 +313,10 @@ fn sift_down(heap: &mut [u32], mut root: usize, better: impl Fn(&u32, &u32) -> O
 
 #[cfg(test)]
 mod tests {
+    extern crate std;
+
+    use std::vec::Vec;
+
     use super::*;
 
     const LOGITS: [f32; 5] = [1.0, 3.0, 2.0, 3.0, -1.0];
@@ -337,6 +398,55 @@ mod tests {
     }
 
     #[test]
+    fn the_most_likely_decide_alone() {
+        let greedy = SamplerOptions::default();
+        for options in [
+            greedy,
+            SamplerOptions { top_k: 3, ..warm() },
+            SamplerOptions {
+                top_k: 4,
+                top_p: 0.9,
+                min_p: 0.1,
+                repetition_penalty: 1.3,
+                ..warm()
+            },
+        ] {
+            let (mut all, mut few) = (Sampler::new(options), Sampler::new(options));
+            let recent = [6, 1, 1];
+            for round in 0..200 {
+                // Many are equal, also where the few end.
+                let mut logits: [f32; 40] = core::array::from_fn(|i| ((i * 7 + round) % 5) as f32);
+                let mut tokens: Vec<u32> = (0..40).collect();
+                tokens.sort_by(|a, b| {
+                    let [a, b] = [a, b].map(|token| logits[*token as usize]);
+                    b.total_cmp(&a)
+                });
+                tokens.truncate(few.needs(recent.len()));
+                tokens.sort_unstable();
+                let mut kept: Vec<f32> = tokens.iter().map(|t| logits[*t as usize]).collect();
+                let candidates = Candidates {
+                    tokens: Some(&tokens),
+                    logits: &mut kept,
+                };
+                assert_eq!(
+                    few.sample_from(candidates, &mut [0; 40], &recent),
+                    all.sample(&mut logits, &mut [0; 40], &recent)
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn all_may_decide_without_a_bound() {
+        assert_eq!(Sampler::new(warm()).needs(0), usize::MAX);
+        let raises_what_was_said = SamplerOptions {
+            repetition_penalty: 0.9,
+            ..SamplerOptions::default()
+        };
+        assert_eq!(Sampler::new(raises_what_was_said).needs(1), usize::MAX);
+    }
+
+    #[test]
     fn broken_logits_are_reported() {
         let mut sampler = Sampler::new(warm());
         assert_eq!(
@@ -346,6 +456,14 @@ mod tests {
         assert_eq!(
             sampler.sample(&mut [0.0, f32::NAN], &mut [0; 2], &[]),
             Err(SamplerError::NotANumber { token: 1 })
+        );
+        let few = Candidates {
+            tokens: Some(&[3, 8]),
+            logits: &mut [0.0, f32::NAN],
+        };
+        assert_eq!(
+            sampler.sample_from(few, &mut [0; 2], &[]),
+            Err(SamplerError::NotANumber { token: 8 })
         );
         let needed = 2;
         assert_eq!(

@@ -1,18 +1,21 @@
 //! The kernels as burn's backends call them.
 
+use alloc::vec::Vec;
+
 use burn::tensor::{Int, Tensor};
 use burn_cubecl::tensor::CubeTensor;
 use burn_cubecl::{BoolElement, CubeRuntime};
 
 use super::attend::{Queries, View};
 use super::experts::Chosen;
+use super::likeliest::{MOST, likely};
 use super::linear::Vectors;
 use super::matrices::MatrixShape;
 use super::tensors::{Cube, buffer, int_buffer, int_tensor, tensor};
 use super::{CubeMatrices, CubeRows};
 use crate::EngineError;
 use crate::blob::{self, Moe, TensorRecord};
-use crate::burn::backend::{Activation, Angles, Attend, Codes, DecoderBackend, Routing};
+use crate::burn::backend::{Activation, Angles, Attend, Codes, DecoderBackend, Likely, Routing};
 use crate::burn::plain::pad;
 use crate::kv::RowLayout;
 use crate::quant::{GROUP, Matrix};
@@ -180,14 +183,14 @@ impl<R: CubeRuntime, BT: BoolElement> DecoderBackend for Cube<R, BT> {
     fn route(moe: &Moe, logits: Tensor<Self, 2>, bias: Option<&Tensor<Self, 1>>) -> Routing<Self> {
         let bias = bias.map(|bias| buffer(bias.clone()));
         let [experts, weights] = super::router::route(moe, buffer(logits), bias);
-        Routing {
-            experts: int_tensor(experts),
-            weights: tensor(weights),
     fn hadamard(x: Tensor<Self, 3>) -> Tensor<Self, 3> {
         let dims = x.dims();
         tensor(super::hadamard::hadamard(buffer(x), dims))
     }
 
+        Routing {
+            experts: int_tensor(experts),
+            weights: tensor(weights),
         }
     }
 
@@ -197,9 +200,21 @@ impl<R: CubeRuntime, BT: BoolElement> DecoderBackend for Cube<R, BT> {
         activation(result, quantizes)
     }
 
-    fn most_likely(logits: Tensor<Self, 2>) -> Tensor<Self, 1, Int> {
-        let [_, width] = logits.dims();
-        int_tensor(super::most_likely::most_likely(buffer(logits), width))
+    fn likeliest(
+        logits: &Tensor<Self, 2>,
+        count: usize,
+    ) -> Result<Option<Vec<Likely>>, EngineError> {
+        let [rows, width] = logits.dims();
+        if !(1..=MOST.min(width)).contains(&count) {
+            return Ok(None);
+        }
+        let pairs = super::likeliest::likeliest(buffer(logits.clone()), [rows, width], count);
+        let pairs: Tensor<Self, 3, Int> = int_tensor(pairs);
+        let data = pairs.try_into_data();
+        let data = data.map_err(|_| EngineError::DeviceFailed)?;
+        let words: Vec<i32> = data.into_vec().map_err(|_| EngineError::DeviceFailed)?;
+        let pairs = words.as_chunks().0.iter();
+        Ok(Some(pairs.map(|pair| likely(*pair)).collect()))
     }
 }
 

@@ -17,7 +17,6 @@ mod experts;
 mod hadamard;
 mod math;
 mod matrices;
-mod most_likely;
 mod norm;
 #[cfg(any(feature = "flex", feature = "ndarray"))]
 mod operations;
@@ -26,14 +25,13 @@ mod rope;
 mod router;
 mod rows;
 mod sum;
-pub use affine::{Affine, quantize_affine};
 
+pub use affine::{Affine, quantize_affine};
 pub use attend::attend;
-pub use hadamard::hadamard;
 pub use experts::experts;
+pub use hadamard::hadamard;
 pub use math::{exp, sigmoid, silu, softmax};
 pub use matrices::PlainMatrices;
-pub use most_likely::most_likely;
 pub use norm::rms_norm;
 pub use quantize::{quantize, round_to_f16};
 pub use rope::rotate;

@@ -3,6 +3,7 @@
 extern crate std;
 
 mod attention;
+mod likeliest;
 
 use alloc::format;
 use alloc::vec;
@@ -17,7 +18,6 @@ use rand_xoshiro::Xoshiro128PlusPlus;
 use crate::blob::{self, Moe, Role, Router, Scoring, TensorRecord};
 use crate::burn::backend::{Angles, DecoderBackend, Routing};
 use crate::quant::{Block, BlockGroup, GROUP, LANES, NumberFormat, fit_q4, fit_q4a, fit_q8};
-use crate::text::sampler::most_likely;
 
 /// Relative to the largest number of a result: a few units in the last place of
 /// each of its terms.
@@ -381,54 +381,5 @@ fn choices_of_experts() {
                 &kernel[1],
             );
         }
-    }
-}
-
-#[test]
-fn most_likely_tokens() {
-    fn run<B: DecoderBackend>(logits: &[f32], rows: usize) -> Vec<f32> {
-        let logits = tensor(logits, [rows, logits.len() / rows]);
-        list(B::most_likely(logits).float())
-    }
-    let mut numbers = Numbers::new(10);
-    for (rows, width) in [(1, 1), (3, 100), (2, 4096), (2, 4097), (1, 151_936)] {
-        let mut logits = numbers.list(rows * width, 9.0);
-        let expected = |logits: &[f32]| -> Vec<f32> {
-            let rows = logits.chunks(width);
-            rows.map(|row| match row.iter().position(|x| x.is_nan()) {
-                Some(token) => -1.0 - token as f32,
-                None => most_likely(row) as f32,
-            })
-            .collect()
-        };
-        let check = |logits: &[f32], what: &str| {
-            let tokens = expected(logits);
-            assert_eq!(
-                run::<Flex>(logits, rows),
-                tokens,
-                "{what}, {rows} x {width}"
-            );
-            assert_eq!(
-                run::<Wgpu>(logits, rows),
-                tokens,
-                "{what}, {rows} x {width}"
-            );
-        };
-        check(&logits, "random");
-        check(&vec![-3.5; rows * width], "equal");
-        let zeros: Vec<f32> = (0..rows * width)
-            .map(|i| if i % 3 == 0 { -0.0 } else { 0.0 })
-            .collect();
-        check(&zeros, "zeros of both signs");
-        // The first of two that are equal, in different chunks where there are any.
-        logits[width - 1] = 100.0;
-        logits[width / 2] = 100.0;
-        check(&logits, "two");
-        logits[0] = f32::INFINITY;
-        check(&logits, "infinity");
-        logits[width * 2 / 3] = -f32::NAN;
-        logits[width - 1] = f32::NAN;
-        check(&logits, "not numbers");
-        check(&vec![f32::NEG_INFINITY; rows * width], "nothing");
     }
 }
