@@ -74,17 +74,15 @@ impl<'a, B: DecoderBackend> Decoder<'a, B> {
             return Err(EngineError::NoExperts);
         }
         let tensors = &mut blob.model_tensors();
-        let frequencies = tensors.clone().find(is_frequencies);
-        let frequencies = frequencies.map_or(&[][..], |tensor| tensor.vector());
         let loader = &mut Loader::<B>::new(tensors, device);
         let embedding = loader.matrix(Role::Embedding)?;
-        loader.vector(Role::RopeInverseFrequency);
+        let frequencies = loader.numbers(Role::RopeInverseFrequency);
         let final_norm = loader.vector(Role::FinalNorm);
         let head = loader.optional(Role::LmHead)?;
 
-        let (keys, values) = layout.latent();
         let layers = 0..config.num_hidden_layers as usize;
         let layout = RowLayout::new(&config, options.kv);
+        let (keys, values) = layout.latent();
         let heads = cached_heads(&config);
         let context = options.context as usize;
         let window = |layer| match config.sliding_window {
@@ -105,7 +103,7 @@ impl<'a, B: DecoderBackend> Decoder<'a, B> {
             traffic: Traffic::default(),
             device: device.clone(),
             embedding,
-            inverse_frequencies: frequencies.to_vec(),
+            inverse_frequencies: frequencies.ok_or(EngineError::MissingTensor)?.to_vec(),
             layers: layers
                 .map(|layer| Layer::load(blob, layer, options.expert_slots, device))
                 .collect::<Result<_, _>>()?,
@@ -241,10 +239,6 @@ pub(super) const fn cached_heads(config: &ModelConfig) -> usize {
         Attention::Mla(_) => 1,
         Attention::Gqa(gqa) => gqa.num_key_value_heads as usize,
     }
-}
-
-fn is_frequencies(tensor: &crate::blob::Tensor<'_>) -> bool {
-    tensor.record().role == Role::RopeInverseFrequency
 }
 
 fn has_integer_weights(blob: &Blob<'_>) -> bool {

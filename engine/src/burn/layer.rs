@@ -125,9 +125,14 @@ impl<'t, 'a, B: DecoderBackend> Loader<'t, 'a, B> {
         Self { tensors, device }
     }
 
+    /// The vector's numbers, if the model has it; not on the device.
+    pub(super) fn numbers(&mut self, role: Role) -> Option<&'a [f32]> {
+        Some(self.tensors.take(role)?.vector())
+    }
+
     /// The vector, if the model has it.
     pub(super) fn vector(&mut self, role: Role) -> Option<Tensor<B, 1>> {
-        let values = self.tensors.take(role)?.vector();
+        let values = self.numbers(role)?;
         let data = TensorData::new(values.to_vec(), [values.len()]);
         Some(Tensor::from_data(data, self.device))
     }

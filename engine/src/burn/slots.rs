@@ -15,11 +15,11 @@ use burn::tensor::{Int, Tensor, TensorData};
 
 use super::backend::{Activation, DecoderBackend, Routing};
 use crate::EngineError;
-use crate::blob::{self, Blob, HEADER_LEN, Role};
+use crate::blob::{self, Blob, Role};
 use crate::cpu::StorageTraffic;
 use crate::model::slots::{Slot, share, victim};
 use crate::quant::Matrix;
-use crate::storage::BlockStorage;
+use crate::storage::{BlockStorage, check_file, read};
 
 /// Which experts are on the device, and where the others come from.
 pub(super) struct ExpertSlots<'a> {
@@ -67,7 +67,7 @@ impl<'a> ExpertSlots<'a> {
     /// If the experts are neither in the file nor in the storage.
     pub(super) fn new(
         blob: &Blob<'a>,
-        storage: Option<&'a mut dyn BlockStorage>,
+        mut storage: Option<&'a mut dyn BlockStorage>,
         slots: u32,
     ) -> Result<Self, EngineError> {
         if storage.is_none() && blob.lacks_experts() {
@@ -90,27 +90,17 @@ impl<'a> ExpertSlots<'a> {
                 table: vec![Slot::zeroed(); slots_of_layer(blob, moe_layer, slots)],
             })
         });
-        let mut slots = Self {
+        if let Some(storage) = storage.as_mut() {
+            check_file(&mut **storage, blob)?;
+        }
+        Ok(Self {
             storage,
             layers: layers.collect::<Result<_, EngineError>>()?,
             payload_offset: blob.payload_offset(),
             clock: 0,
             traffic: StorageTraffic::default(),
             expert: Vec::new(),
-        };
-        slots.check_header(blob)?;
-        Ok(slots)
-    }
-
-    /// The header has the checksum of the manifest, so it tells files apart.
-    fn check_header(&mut self, blob: &Blob<'_>) -> Result<(), EngineError> {
-        if self.storage.is_some() {
-            self.read(0, HEADER_LEN as u64)?;
-            if blob.bytes().get(..HEADER_LEN) != Some(&self.expert[..]) {
-                return Err(EngineError::OtherBriquette);
-            }
-        }
-        Ok(())
+        })
     }
 
     /// What it has cost so far.
@@ -183,9 +173,11 @@ impl<'a> ExpertSlots<'a> {
         self.layers[moe_layer].table[slot] = Slot::zeroed();
         let tensors = self.layers[moe_layer].tensors;
         let gate = tensors[0].record();
-        if self.storage.is_some() {
+        if let Some(storage) = &mut self.storage {
+            let bytes = usize::try_from(gate.stride).map_err(|_| EngineError::PlanTooLarge)?;
+            self.expert.resize(bytes, 0);
             let offset = self.payload_offset + gate.offset + u64::from(expert) * gate.stride;
-            self.read(offset, gate.stride)?;
+            read(&mut **storage, offset, &mut self.expert)?;
         }
         for (matrices, tensor) in matrices.iter_mut().zip(&tensors) {
             let matrix: Option<Matrix<'_>> = match &self.storage {
@@ -198,14 +190,6 @@ impl<'a> ExpertSlots<'a> {
         self.traffic.misses += 1;
         self.traffic.bytes += gate.stride;
         Ok(())
-    }
-
-    fn read(&mut self, offset: u64, bytes: u64) -> Result<(), EngineError> {
-        let failed = EngineError::Storage { offset, bytes };
-        let len = usize::try_from(bytes).map_err(|_| EngineError::PlanTooLarge)?;
-        self.expert.resize(len, 0);
-        let storage = self.storage.as_mut().ok_or(EngineError::NoExperts)?;
-        storage.read(offset, &mut self.expert).map_err(|_| failed)
     }
 }
 

@@ -6,9 +6,9 @@ use core::fmt;
 use bytemuck::Zeroable;
 
 use crate::EngineError;
-use crate::blob::{Blob, HEADER_LEN};
+use crate::blob::Blob;
 use crate::model::slots::{Slot, share, victim};
-use crate::storage::BlockStorage;
+use crate::storage::{BlockStorage, check_file, read};
 
 use super::arena::Arena;
 use super::layer::{ExpertTensors, Gated};
@@ -127,7 +127,9 @@ impl<'a> Slots<'a> {
                 field: "expert_slots",
             });
         }
-        let mut slots = Self {
+        check_file(storage, blob)?;
+        table.fill(Slot::zeroed());
+        Ok(Self {
             storage,
             table,
             memory,
@@ -135,14 +137,7 @@ impl<'a> Slots<'a> {
             payload_offset: blob.payload_offset(),
             clock: 0,
             traffic: StorageTraffic::default(),
-        };
-        slots.table.fill(Slot::zeroed());
-        // The header has the checksum of the manifest, so it tells files apart.
-        let header = slots.read(0, 0, HEADER_LEN)?;
-        if blob.bytes().get(..header.len()) != Some(header) {
-            return Err(EngineError::OtherBriquette);
-        }
-        Ok(slots)
+        })
     }
 
     /// The bytes of one whole expert.
@@ -164,7 +159,7 @@ impl<'a> Slots<'a> {
         } else {
             let index = first + victim(slots, layer, later);
             let offset = self.payload_offset + gate.offset + u64::from(expert) * gate.stride;
-            self.read(index, offset, bytes)?;
+            self.fill(index, offset, bytes)?;
             self.traffic.misses += 1;
             self.traffic.bytes += gate.stride;
             index
@@ -181,18 +176,13 @@ impl<'a> Slots<'a> {
     }
 
     /// Fills a slot with `bytes` bytes of the file.
-    fn read(&mut self, index: usize, offset: u64, bytes: usize) -> Result<&[u8], EngineError> {
+    fn fill(&mut self, index: usize, offset: u64, bytes: usize) -> Result<(), EngineError> {
         // What a read leaves behind that fails is not an expert.
         if let Some(slot) = self.table.get_mut(index) {
             *slot = Slot::zeroed();
         }
-        let failed = EngineError::Storage {
-            offset,
-            bytes: bytes as u64,
-        };
         let room = slot(self.memory, self.table.len(), index, bytes)?;
-        self.storage.read(offset, room).map_err(|_| failed)?;
-        Ok(room)
+        read(self.storage, offset, room)
     }
 }
 

@@ -3,9 +3,11 @@
 //! [`load`] reads all of one but its experts into memory; a session reads those
 //! when tokens choose them.
 
+mod check;
 mod load;
 mod nor;
 
+pub(crate) use check::{check_file, read};
 pub use load::load;
 pub use nor::NorStorage;
 

@@ -8,7 +8,7 @@ use burn_cubecl::tensor::CubeTensor;
 
 use super::math::sum_of_lanes;
 use super::quantize::{code_room, store_codes};
-use super::tensors::room;
+use super::tensors::{cube_count, room};
 
 /// Units of a cube.
 const UNITS: usize = 128;
@@ -38,7 +38,7 @@ pub(super) fn normalize<R: CubeRuntime>(
     let client = x.client.clone();
     normalize_kernel::launch::<R>(
         &client,
-        CubeCount::Static(vectors as u32, 1, 1),
+        cube_count(vectors),
         CubeDim::new_1d(UNITS as u32),
         x.into_array_arg(),
         weight.into_array_arg(),
@@ -46,6 +46,7 @@ pub(super) fn normalize<R: CubeRuntime>(
         codes.clone().into_array_arg(),
         scales.clone().into_array_arg(),
         eps,
+        vectors as u32,
         width,
         quantizes,
     );
@@ -61,11 +62,16 @@ fn normalize_kernel(
     codes: &mut Array<f32>,
     scales: &mut Array<f32>,
     eps: f32,
+    vectors: u32,
     #[comptime] width: usize,
     #[comptime] quantizes: bool,
 ) {
     let unit = UNIT_POS_X as usize;
-    let vector = CUBE_POS_X as usize;
+    let vector = CUBE_POS;
+    // The same for the whole cube.
+    if vector >= vectors as usize {
+        terminate!();
+    }
     let at = vector * width;
     let groups = comptime!(width.div_ceil(32));
     let factor = factor_of(x, at, eps, width);

@@ -25,7 +25,10 @@ impl<R: CubeRuntime, BT: BoolElement> DecoderBackend for Cube<R, BT> {
     type Rows = CubeRows<R>;
 
     fn largest_buffer(device: &Self::Device) -> u64 {
-        R::client(device).properties().memory.max_page_size
+        /// Kernels count words in 32 bits.
+        const COUNTED: u64 = 4 << 32;
+        let largest = R::client(device).properties().memory.max_page_size;
+        largest.min(COUNTED)
     }
 
     fn reserved_bytes(device: &Self::Device, results: u64, largest: u64) -> u64 {
@@ -180,14 +183,14 @@ impl<R: CubeRuntime, BT: BoolElement> DecoderBackend for Cube<R, BT> {
         tensor(super::rope::rotate(buffer(x), cos, sin, dims))
     }
 
-    fn route(moe: &Moe, logits: Tensor<Self, 2>, bias: Option<&Tensor<Self, 1>>) -> Routing<Self> {
-        let bias = bias.map(|bias| buffer(bias.clone()));
-        let [experts, weights] = super::router::route(moe, buffer(logits), bias);
     fn hadamard(x: Tensor<Self, 3>) -> Tensor<Self, 3> {
         let dims = x.dims();
         tensor(super::hadamard::hadamard(buffer(x), dims))
     }
 
+    fn route(moe: &Moe, logits: Tensor<Self, 2>, bias: Option<&Tensor<Self, 1>>) -> Routing<Self> {
+        let bias = bias.map(|bias| buffer(bias.clone()));
+        let [experts, weights] = super::router::route(moe, buffer(logits), bias);
         Routing {
             experts: int_tensor(experts),
             weights: tensor(weights),

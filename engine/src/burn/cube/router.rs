@@ -266,7 +266,9 @@ fn write(
     while k < top_k {
         let mut place = 0usize;
         for other in 0..top_k {
-            if chosen[other] < chosen[k] {
+            // What is not a number may be chosen twice.
+            let is_before = chosen[other] < chosen[k] || (chosen[other] == chosen[k] && other < k);
+            if is_before {
                 place += 1usize;
             }
         }

@@ -9,9 +9,14 @@ use burn_cubecl::{BoolElement, CubeBackend, CubeRuntime};
 
 use burn::tensor::{DType, Shape};
 
+use crate::burn::backend::LARGEST_BATCH;
+
 /// Burn's backend on runtime `R`, in the number formats that the kernels are
 /// written for.
 pub(super) type Cube<R, BT> = CubeBackend<R, f32, i32, BT>;
+
+/// Cubes along one axis: no device takes more. Batches lie along one.
+const LONGEST_AXIS: u32 = LARGEST_BATCH;
 
 /// The tensor's numbers, one row after the other.
 pub(super) fn buffer<R: CubeRuntime, BT: BoolElement, const D: usize>(
@@ -66,11 +71,14 @@ pub(super) fn keep<R: CubeRuntime>(words: usize, device: &R::Device) -> CubeTens
 /// the units that are too many.
 pub(super) fn cubes_for(units: usize) -> (CubeCount, CubeDim) {
     /// Units of a cube that need not meet.
-    const UNITS: u32 = 64;
-    /// No device takes more along one axis.
-    const LIMIT: u32 = 65_535;
-    let cubes = (units as u32).div_ceil(UNITS).max(1);
-    let columns = cubes.min(LIMIT);
-    let count = CubeCount::Static(columns, cubes.div_ceil(columns), 1);
-    (count, CubeDim::new_1d(UNITS))
+    const UNITS: usize = 64;
+    let count = cube_count(units.div_ceil(UNITS));
+    (count, CubeDim::new_1d(UNITS as u32))
+}
+
+/// At least `cubes` cubes; kernels ignore those that are too many.
+pub(super) fn cube_count(cubes: usize) -> CubeCount {
+    let cubes = cubes.max(1) as u32;
+    let columns = cubes.min(LONGEST_AXIS);
+    CubeCount::Static(columns, cubes.div_ceil(columns), 1)
 }

@@ -8,6 +8,8 @@
 mod chunk;
 mod fold;
 
+use core::ops::Range;
+
 use burn::tensor::DType;
 use burn_cubecl::CubeRuntime;
 use burn_cubecl::cubecl::prelude::*;
@@ -50,6 +52,14 @@ pub(super) struct View {
     pub(super) window: usize,
 }
 
+impl View {
+    /// The chunks that tokens `first` to `last` of the batch see.
+    fn chunks(&self, first: usize, last: usize) -> Range<usize> {
+        let oldest = (self.position + first + 1).saturating_sub(self.window);
+        oldest / CHUNK..(self.position + last) / CHUNK + 1
+    }
+}
+
 /// What the kernels are compiled for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 struct Plan {
@@ -65,6 +75,20 @@ struct Plan {
 }
 
 impl Plan {
+    fn new<R: CubeRuntime>(rows: &CubeRows<R>, queries: &Queries<R>) -> Self {
+        let [first, second] = &rows.parts;
+        let shared = queries.heads / rows.heads;
+        Self {
+            first: first.kind,
+            second: second.kind,
+            is_latent: queries.rotated.is_some(),
+            heads: queries.heads,
+            shared,
+            block: largest_block(shared),
+            context: first.context,
+        }
+    }
+
     const fn value(&self) -> PartKind {
         if self.is_latent {
             self.first
@@ -78,7 +102,7 @@ impl Plan {
 /// others.
 pub(super) fn part_bytes(tokens: u64, heads: u64, width: u64, seen: u64) -> u64 {
     let token = seen.div_ceil(CHUNK as u64) * heads * width;
-    let sums = (tokens * token).min(token.max(ROOM as u64));
+    let sums = tokens.saturating_mul(token).min(token.max(ROOM as u64));
     // A maximum and a sum for each `width` numbers.
     4 * (sums + 2 * sums.div_ceil(width.max(1)))
 }
@@ -89,67 +113,65 @@ pub(super) fn attend<R: CubeRuntime>(
     queries: Queries<R>,
     view: View,
 ) -> CubeTensor<R> {
-    let [first, second] = &rows.parts;
-    let shared = queries.heads / rows.heads;
-    let plan = Plan {
-        first: first.kind,
-        second: second.kind,
-        is_latent: queries.rotated.is_some(),
-        heads: queries.heads,
-        shared,
-        block: largest_block(shared),
-        context: first.context,
-    };
-    let (tokens, heads) = (queries.tokens, queries.heads);
-    let width = plan.value().width;
+    let plan = Plan::new(rows, &queries);
+    let (tokens, heads, width) = (queries.tokens, queries.heads, plan.value().width);
     let out = room(&queries.first, [tokens, heads, width], DType::F32);
-    let rotated = queries
-        .rotated
-        .unwrap_or_else(|| room(&queries.first, [1], DType::F32));
-    let chunks_of = |first: usize, last: usize| {
-        let start = (view.position + first + 1).saturating_sub(view.window) / CHUNK;
-        (start, (view.position + last) / CHUNK + 1 - start)
-    };
-    let most = chunks_of(0, tokens - 1).1;
+    let most = view.chunks(0, tokens - 1).len();
     let tile = (ROOM / (most * heads * width)).clamp(1, tokens);
-    let client = out.client.clone();
     for from in (0..tokens).step_by(tile) {
         let count = tile.min(tokens - from);
-        let (start, chunks) = chunks_of(from, from + count - 1);
-        let mixed = room(&out, [count, heads, chunks, width], DType::F32);
-        let totals = room(&out, [count, heads, chunks, 2], DType::F32);
-        let blocks = heads / plan.block;
-        chunk::chunk_kernel::launch::<R>(
-            &client,
-            CubeCount::Static(chunks as u32, blocks as u32, count as u32),
-            CubeDim::new_1d(CHUNK as u32),
-            first.words.clone().into_array_arg(),
-            second.words.clone().into_array_arg(),
-            queries.first.clone().into_array_arg(),
-            queries.scales.clone().into_array_arg(),
-            rotated.clone().into_array_arg(),
-            mixed.clone().into_array_arg(),
-            totals.clone().into_array_arg(),
-            view.scale,
-            view.position as u32,
-            view.window.min(u32::MAX as usize) as u32,
-            from as u32,
-            start as u32,
-            plan,
-        );
-        fold::fold_kernel::launch::<R>(
-            &client,
-            CubeCount::Static(heads as u32, count as u32, 1),
-            CubeDim::new_1d(CHUNK as u32),
-            mixed.into_array_arg(),
-            totals.into_array_arg(),
-            out.clone().into_array_arg(),
-            from as u32,
-            chunks as u32,
-            width,
-        );
+        attend_tile(rows, &queries, &view, &plan, from..from + count, &out);
     }
     out
+}
+
+/// The same of some of the tokens: all chunks in one launch, their fold in another.
+fn attend_tile<R: CubeRuntime>(
+    rows: &CubeRows<R>,
+    queries: &Queries<R>,
+    view: &View,
+    plan: &Plan,
+    tokens: Range<usize>,
+    out: &CubeTensor<R>,
+) {
+    let (from, count) = (tokens.start as u32, tokens.len());
+    let chunks = view.chunks(tokens.start, tokens.end - 1);
+    let (heads, width) = (plan.heads, plan.value().width);
+    let mixed = room(out, [count, heads, chunks.len(), width], DType::F32);
+    let totals = room(out, [count, heads, chunks.len(), 2], DType::F32);
+    let rotated = queries.rotated.as_ref().unwrap_or(&queries.first);
+    let [first, second] = &rows.parts;
+    let blocks = heads / plan.block;
+    let client = out.client.clone();
+    chunk::chunk_kernel::launch::<R>(
+        &client,
+        CubeCount::Static(chunks.len() as u32, blocks as u32, count as u32),
+        CubeDim::new_1d(CHUNK as u32),
+        first.words.clone().into_array_arg(),
+        second.words.clone().into_array_arg(),
+        queries.first.clone().into_array_arg(),
+        queries.scales.clone().into_array_arg(),
+        rotated.clone().into_array_arg(),
+        mixed.clone().into_array_arg(),
+        totals.clone().into_array_arg(),
+        view.scale,
+        view.position as u32,
+        view.window.min(u32::MAX as usize) as u32,
+        from,
+        chunks.start as u32,
+        *plan,
+    );
+    fold::fold_kernel::launch::<R>(
+        &client,
+        CubeCount::Static(heads as u32, count as u32, 1),
+        CubeDim::new_1d(CHUNK as u32),
+        mixed.into_array_arg(),
+        totals.into_array_arg(),
+        out.clone().into_array_arg(),
+        from,
+        chunks.len() as u32,
+        width,
+    );
 }
 
 /// The largest divisor of `shared` that is at most [`HEADS`].

@@ -1,0 +1,33 @@
+//! Reads on behalf of a session: whether they succeed, and of the right file.
+
+use crate::EngineError;
+use crate::blob::{Blob, HEADER_LEN};
+
+use super::BlockStorage;
+
+/// Fills `bytes` with what is stored from `offset` on.
+pub(crate) fn read(
+    storage: &mut dyn BlockStorage,
+    offset: u64,
+    bytes: &mut [u8],
+) -> Result<(), EngineError> {
+    let failed = EngineError::Storage {
+        offset,
+        bytes: bytes.len() as u64,
+    };
+    storage.read(offset, bytes).map_err(|_| failed)
+}
+
+/// Checks that `storage` holds the file of `blob`. The header has the checksum of
+/// the manifest, so it tells files apart.
+pub(crate) fn check_file(
+    storage: &mut dyn BlockStorage,
+    blob: &Blob<'_>,
+) -> Result<(), EngineError> {
+    let mut header = [0; HEADER_LEN];
+    read(storage, 0, &mut header)?;
+    if blob.bytes().get(..HEADER_LEN) != Some(&header) {
+        return Err(EngineError::OtherBriquette);
+    }
+    Ok(())
+}
