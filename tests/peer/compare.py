@@ -77,7 +77,7 @@ def llama(options, threads, test):
 def briquette(options, threads, test):
     kind, tokens, depth = test
     counts = {"--prompt": 0, "--gen": 0, "--prompt" if kind == "prefill" else "--gen": tokens}
-    command = [options.tool, "bench", options.briq, "--json", "--repeat", "1"]
+    command = [options.tool, "bench", options.briq, "--json", "--repeat", "1", "--pages", "huge"]
     command += ["--threads", str(threads), "--depth", str(depth)]
     for option, count in counts.items():
         command += [option, str(count)]
