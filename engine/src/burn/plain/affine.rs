@@ -4,7 +4,7 @@
 use burn::tensor::Tensor;
 use burn::tensor::backend::Backend;
 
-use super::sum::pad;
+use super::sum::in_groups;
 use super::{round_to_f16, sum_in_lanes};
 use crate::quant::GROUP;
 
@@ -26,12 +26,7 @@ pub struct Affine<B: Backend> {
 /// Codes of all vectors of the last dimension, on the grid of smallest squared
 /// error among a few.
 pub fn quantize_affine<B: Backend, const D: usize>(x: Tensor<B, D>) -> Affine<B> {
-    let dims = x.dims();
-    let width = dims[D - 1];
-    let vectors = dims.iter().product::<usize>() / width;
-    let padded = pad(x.reshape([vectors, width]), GROUP);
-    let groups = padded.dims()[1] / GROUP;
-    let x = padded.reshape([vectors, groups, GROUP]);
+    let x = in_groups(x);
     let low = x.clone().min_dim(2);
     let range = x.clone().max_dim(2) - low.clone();
     let fits = CUTS.map(|[below, above]| {

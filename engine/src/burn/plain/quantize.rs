@@ -3,21 +3,15 @@
 use burn::tensor::Tensor;
 use burn::tensor::backend::Backend;
 
-use super::sum::pad;
+use super::sum::in_groups;
 use crate::burn::backend::Codes;
-use crate::quant::GROUP;
 
 /// Codes of all vectors of the last dimension, as
 /// [`crate::kernels::quantize`] makes them.
 pub fn quantize<B: Backend, const D: usize>(x: Tensor<B, D>) -> Codes<B> {
     /// Below this a group counts as zero.
     const SMALLEST: f32 = 1e-20;
-    let dims = x.dims();
-    let width = dims[D - 1];
-    let vectors = dims.iter().product::<usize>() / width;
-    let padded = pad(x.reshape([vectors, width]), GROUP);
-    let groups = padded.dims()[1] / GROUP;
-    let x = padded.reshape([vectors, groups, GROUP]);
+    let x = in_groups(x);
     let largest = x.clone().abs().max_dim(2);
     let is_zero = largest.clone().lower_equal_elem(SMALLEST);
     let inverse = largest.full_like(127.0) / largest.clone();

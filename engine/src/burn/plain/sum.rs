@@ -6,6 +6,7 @@ use burn::tensor::Tensor;
 use burn::tensor::backend::Backend;
 
 use crate::kernels::reduce::LANES;
+use crate::quant::GROUP;
 
 /// The sum over dimension `dim`, first to last; its length becomes 1.
 pub fn sum_in_order<B: Backend, const D: usize>(x: Tensor<B, D>, dim: usize) -> Tensor<B, D> {
@@ -36,6 +37,17 @@ pub(super) fn interleave<B: Backend>(first: Tensor<B, 4>, second: Tensor<B, 4>) 
     let [count, groups, rows, columns] = first.dims();
     let both: Tensor<B, 5> = Tensor::stack(vec![first, second], 2);
     both.reshape([count, 2 * groups, rows, columns])
+}
+
+/// All vectors of the last dimension in groups of 32, the last one padded with
+/// zeros: `[vectors, groups, 32]`.
+pub(super) fn in_groups<B: Backend, const D: usize>(x: Tensor<B, D>) -> Tensor<B, 3> {
+    let dims = x.dims();
+    let width = dims[D - 1];
+    let vectors = dims.iter().product::<usize>() / width;
+    let padded = pad(x.reshape([vectors, width]), GROUP);
+    let groups = padded.dims()[1] / GROUP;
+    padded.reshape([vectors, groups, GROUP])
 }
 
 /// Zeros after each row, up to a multiple of `unit`.
