@@ -3,7 +3,7 @@
 use std::hint::black_box;
 use std::time::Instant;
 
-use briquette_engine::blob::{Blob, Role, TensorRecord};
+use briquette_engine::blob::{Blob, ModelConfig, Role, TensorRecord};
 use briquette_engine::cpu::Traffic;
 use briquette_engine::kernels::{Isa, peak};
 
@@ -27,22 +27,29 @@ pub fn touched_weight_bytes(blob: &Blob<'_>) -> Traffic {
             _ => touched.weights += record_bytes(record),
         }
     }
-    let top_k = config.moe.map_or(0, |moe| u64::from(moe.top_k));
     for layer in 0..config.num_hidden_layers as usize {
         for tensor in blob.layer_tensors(layer) {
             let record = tensor.record();
+            let bytes = record_bytes(record) * uses(record, config);
+            touched.weights += bytes;
             if record.role.is_expert() {
-                let bytes = record.format.matrix_bytes(record.rows, record.cols) * top_k;
                 touched.experts += bytes;
-                touched.weights += bytes;
-            } else {
-                touched.weights += record_bytes(record) * u64::from(record.count);
             }
         }
     }
     let rows = briquette_engine::kv::RowLayout::new(config, blob.manifest().kv);
     touched.kv = rows.row_bytes as u64 * u64::from(config.num_hidden_layers);
     touched
+}
+
+/// How many of a layer's tensors of this kind a token meets: `top_k` experts,
+/// of all others each.
+fn uses(record: &TensorRecord, config: &ModelConfig) -> u64 {
+    if record.role.is_expert() {
+        config.moe.map_or(0, |moe| u64::from(moe.top_k))
+    } else {
+        u64::from(record.count)
+    }
 }
 
 /// Bytes of one matrix, or of a vector.
@@ -67,7 +74,6 @@ impl Products {
     /// Computed from the table.
     pub fn of(blob: &Blob<'_>) -> Self {
         let config = &blob.manifest().config;
-        let top_k = config.moe.map_or(0, |moe| u64::from(moe.top_k));
         let product = |record: &TensorRecord| {
             let is_integer = !record.role.is_vector() && record.format.is_integer();
             u64::from(is_integer) * u64::from(record.rows) * u64::from(record.cols)
@@ -86,12 +92,7 @@ impl Products {
         for layer in 0..config.num_hidden_layers as usize {
             for tensor in blob.layer_tensors(layer) {
                 let record = tensor.record();
-                let times = if record.role.is_expert() {
-                    top_k
-                } else {
-                    u64::from(record.count)
-                };
-                products.layers += product(record) * times;
+                products.layers += product(record) * uses(record, config);
             }
         }
         products
