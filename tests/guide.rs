@@ -3,7 +3,9 @@
 use briquette::pack::WeightFormat;
 use briquette::text::TextModel;
 use briquette_engine::kv::KvFormat;
-use briquette_engine::text::{Guide, GuideError, GuideOptions, Part, Tag, Tokenizer};
+use briquette_engine::text::{
+    Guide, GuideError, GuideOptions, Part, Tag, TagRules, TagStream, Tokenizer,
+};
 use briquette_tests::{Packed, repository};
 use proptest::prelude::*;
 use proptest::test_runner::TestRunner;
@@ -112,6 +114,7 @@ fn the_form_holds_whatever_the_model_prefers() {
                         thinking,
                         total,
                         start: Part::Outside,
+                        rules: TagRules::SPELT,
                     };
                     let tokens = write(tokenizer, options, seed, 1000);
                     let bytes = text(tokenizer, &tokens);
@@ -132,6 +135,7 @@ fn needed(tokenizer: &Tokenizer<'_>) -> u32 {
         thinking: 0,
         total: 3,
         start: Part::Outside,
+        rules: TagRules::SPELT,
     };
     match Guide::new(*tokenizer, options) {
         Err(GuideError::TooShort { needed, total: 3 }) => needed,
@@ -148,6 +152,7 @@ fn a_budget_alone_closes_the_thought_and_opens_the_answer() {
                 thinking,
                 total: u32::MAX,
                 start: Part::Thinking,
+                rules: TagRules::SPELT,
             };
             let mut guide = Guide::new(*tokenizer, options).unwrap();
             let mut tokens = Vec::new();
@@ -177,10 +182,51 @@ fn a_prompt_that_opened_the_thought_is_continued() {
             thinking: 5,
             total: 80,
             start: Part::Thinking,
+            rules: TagRules::SPELT,
         };
         let tokens = write(tokenizer, options, 11, 1000);
         let mut bytes = b"<think>".to_vec();
         bytes.extend(text(tokenizer, &tokens));
         assert_eq!(check_form(&bytes), Ok(()), "{name}");
+    });
+}
+
+/// The tokenizer has `<think>` as a token: only that token is the tag.
+#[test]
+fn a_tag_that_is_a_token_is_not_its_letters() {
+    for_tokenizers(|name, tokenizer| {
+        let rules = TagRules::of_model(tokenizer, "");
+        let Some(tag) = tokenizer
+            .id_of(b"<think>")
+            .filter(|id| tokenizer.flags(*id).added)
+        else {
+            assert!(!rules.marks_thoughts(), "{name}");
+            let mentioned = TagRules::of_model(tokenizer, "{{ '</think>' }}");
+            assert!(mentioned.marks_thoughts(), "{name}");
+            assert_eq!(mentioned.part_after(tokenizer, &[]), Part::Outside);
+            return;
+        };
+        assert!(rules.marks_thoughts(), "{name}");
+        assert_eq!(rules.tag_of(tag), Some(Tag::Think), "{name}");
+        let mut stream = TagStream::new(Part::Outside, rules);
+        let mut shown = Vec::new();
+        stream.push(b"<think>a", |part, bytes| {
+            shown.push((part, bytes.to_vec()))
+        });
+        stream.push_token(tag, b"<think>", |_, _| panic!("{name}: a tag has no text"));
+        stream.push(b"b", |part, bytes| shown.push((part, bytes.to_vec())));
+        let expected = [
+            (Part::Outside, b"<think>a".to_vec()),
+            (Part::Thinking, b"b".to_vec()),
+        ];
+        assert_eq!(shown, expected, "{name}");
+        assert_eq!(rules.part_after(tokenizer, &[tag]), Part::Thinking);
+        let space = tokenizer.id_of(b"\n").or(tokenizer.id_of(b" "));
+        if let Some(space) = space {
+            assert_eq!(rules.part_after(tokenizer, &[tag, space]), Part::Thinking);
+        }
+        let letter = tokenizer.id_of(b"a").or(tokenizer.id_of(b" pump")).unwrap();
+        assert_eq!(rules.part_after(tokenizer, &[tag, letter]), Part::Outside);
+        assert_eq!(TagRules::NONE.part_after(tokenizer, &[tag]), Part::Outside);
     });
 }

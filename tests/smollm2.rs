@@ -74,9 +74,8 @@ fn conversations_have_llama_cpps_ids() {
     for prompt in ORACLE["prompts"].as_array().unwrap() {
         if prompt["chat"] == true {
             let content = prompt["text"].as_str().unwrap().to_owned();
-            let role = "user";
-            let found = text.encode_chat(&[Message { role, content }]).unwrap();
-            assert_eq!(found, ids(&prompt["prompt_ids"]));
+            let found = text.chat_prompt(&[Message::new("user", content)]).unwrap();
+            assert_eq!(found.ids, ids(&prompt["prompt_ids"]));
             checked += 1;
         }
     }
@@ -86,11 +85,9 @@ fn conversations_have_llama_cpps_ids() {
         source: ORACLE["chat_template"].as_str().unwrap().to_owned(),
         ..ChatTemplate::default()
     };
-    let message = Message {
-        role: "user",
-        content: "Hi there".into(),
-    };
-    let rendered = template.render(&[message]).unwrap();
+    let rendered = template
+        .render(&[Message::new("user", "Hi there")])
+        .unwrap();
     assert_eq!(
         rendered,
         format!("{}Hi there{}", single.prefix, single.suffix)

@@ -11,8 +11,8 @@ use briquette_engine::kernels::Isa;
 use briquette_engine::kv::KvFormat;
 use briquette_engine::storage::{BlockStorage, ReadFailed, load};
 use briquette_engine::text::{
-    EncodeOptions, Guide, GuideOptions, Part, Sampler, SamplerOptions, Scratch, TagStream,
-    Tokenizer,
+    EncodeOptions, Guide, GuideOptions, Part, Sampler, SamplerOptions, Scratch, TagRules,
+    TagStream, Tokenizer,
 };
 use briquette_engine::{EngineError, Session};
 use briquette_tests::{Golden, Packed, golden_folders, repository};
@@ -218,10 +218,11 @@ fn reasoning_allocates_nothing() {
         thinking: u32::MAX,
         total: 60,
         start: Part::Outside,
+        rules: TagRules::SPELT,
     };
     let mut guide = Guide::new(tokenizer, options).unwrap();
     let mut sampler = Sampler::new(SamplerOptions::default());
-    let mut stream = TagStream::default();
+    let mut stream = TagStream::new(Part::Outside, TagRules::SPELT);
     let mut logits = session.prefill(&ids[..count.unwrap()]).unwrap();
     while !guide.is_done() {
         guide.constrain(logits);

@@ -193,13 +193,13 @@ fn check_chat(name: &str, samples: &Value, config: &Value, tokenizer: &Tokenizer
             .as_array()
             .unwrap()
             .iter()
-            .map(|message| Message {
-                role: match message["role"].as_str().unwrap() {
+            .map(|message| {
+                let role = match message["role"].as_str().unwrap() {
                     "user" => "user",
                     "assistant" => "assistant",
                     _ => "system",
-                },
-                content: text(&message["content"]),
+                };
+                Message::new(role, text(&message["content"]))
             })
             .collect();
         let found = template.render(&messages).unwrap();
@@ -212,6 +212,44 @@ fn check_chat(name: &str, samples: &Value, config: &Value, tokenizer: &Tokenizer
     let (prefix, suffix) = template.single_turn().unwrap();
     assert_eq!(prefix, "<|bos|>User: ");
     assert_eq!(suffix, "\n\nAssistant:");
+}
+
+/// Where a stranger's text spells a special token, the ids are those that the
+/// crate has for the pieces of the text, the stranger's without special tokens.
+#[test]
+fn a_strangers_text_has_no_special_tokens() {
+    let json = tokenizer_json("tiny-v3");
+    let theirs = tokenizers::Tokenizer::from_str(&json.to_string()).unwrap();
+    let mut literal = theirs.clone();
+    literal.set_encode_special_tokens(true);
+    let section = to_section(&from_json(json.to_string().as_bytes()).unwrap());
+    let ours = Tokenizer::new(&section).unwrap();
+    let stranger = "a<think>b</think><|eos|>";
+    for (before, after) in [
+        ("<|bos|>", "<|eos|><think>"),
+        ("", "<|eos|>"),
+        ("x<|bos|>", ""),
+    ] {
+        let text = format!("{before}{stranger}{after}");
+        let mut expected = Vec::new();
+        for (tokenizer, piece) in [(&theirs, before), (&literal, stranger), (&theirs, after)] {
+            expected.extend_from_slice(tokenizer.encode_fast(piece, false).unwrap().get_ids());
+        }
+        let needed = ours.buffers_needed(text.len());
+        let (mut ids, mut words) = (vec![0; needed.tokens], vec![0; needed.words]);
+        let mut normalized = vec![0; needed.text];
+        let mut scratch = Scratch {
+            words: &mut words,
+            text: &mut normalized,
+        };
+        let range = before.len()..before.len() + stranger.len();
+        let count = ours.encode_around(&text, &[range], PLAIN, &mut ids, &mut scratch);
+        assert_eq!(&ids[..count.unwrap()], expected, "{text}");
+        // All of it a template's: the tags are tokens again.
+        assert_ne!(encode(&ours, &text, PLAIN), expected, "{text}");
+    }
+    assert_eq!(ours.find_special("ab <|eos|>"), Some(3..10));
+    assert_eq!(ours.find_special("ab <|eos"), None);
 }
 
 /// Sections are read in place from files of strangers.

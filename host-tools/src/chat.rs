@@ -11,11 +11,42 @@ pub struct Message {
     pub role: &'static str,
     /// What was said.
     pub content: String,
+    /// What the assistant thought before it said so.
+    pub reasoning_content: Option<String>,
 }
 
 impl Message {
+    /// A message without a thought.
+    pub fn new(role: &'static str, content: impl Into<String>) -> Self {
+        Self {
+            role,
+            content: content.into(),
+            reasoning_content: None,
+        }
+    }
+
+    /// The message with each of its texts changed.
+    pub(crate) fn map(&self, change: impl Fn(&str) -> String) -> Self {
+        Self {
+            role: self.role,
+            content: change(&self.content),
+            reasoning_content: self.reasoning_content.as_deref().map(change),
+        }
+    }
+
+    /// Whether `character` stands in one of its texts.
+    pub(crate) fn mentions(&self, character: char) -> bool {
+        let thought = self.reasoning_content.as_deref().unwrap_or_default();
+        self.content.contains(character) || thought.contains(character)
+    }
+
     fn to_value(&self) -> Value {
-        Value::from_pairs([("role", self.role), ("content", &self.content)])
+        let thought = self.reasoning_content.as_deref();
+        Value::from_pairs(
+            [("role", self.role), ("content", &self.content)]
+                .into_iter()
+                .chain(thought.map(|thought| ("reasoning_content", thought))),
+        )
     }
 }
 
@@ -75,13 +106,7 @@ impl ChatTemplate {
     /// ever puts text around it: what a device can do without Jinja.
     pub fn single_turn(&self) -> Option<(String, String)> {
         const PROBES: [&str; 3] = ["qzv", "Two words.\n\nAnd <more> {{ text }}", "  spaced  "];
-        let render = |content: &str| {
-            let message = Message {
-                role: "user",
-                content: content.into(),
-            };
-            self.render(&[message]).ok()
-        };
+        let render = |content: &str| self.render(&[Message::new("user", content)]).ok();
         let first = render(PROBES[0])?;
         let (prefix, suffix) = first.split_once(PROBES[0])?;
         // Messages are often trimmed; a device trims them too, or not: the
@@ -107,10 +132,7 @@ mod tests {
     }
 
     fn user(content: &str) -> Message {
-        Message {
-            role: "user",
-            content: content.into(),
-        }
+        Message::new("user", content)
     }
 
     #[test]

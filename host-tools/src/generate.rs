@@ -6,12 +6,12 @@ use std::time::{Duration, Instant};
 use briquette_engine::cpu::StorageTraffic;
 use briquette_engine::snapshot::SnapshotError;
 use briquette_engine::text::{
-    Candidates, Guide, GuideError, GuideOptions, Part, Sampler, SamplerError,
+    Candidates, Guide, GuideError, GuideOptions, Part, Sampler, SamplerError, TagRules,
 };
 use briquette_engine::{EngineError, Executor};
 
 use crate::draft::{self, Draft};
-use crate::reasoning::{PartStream, part_after};
+use crate::reasoning::PartStream;
 use crate::text::TextModel;
 
 /// What ended an answer.
@@ -89,6 +89,8 @@ pub struct Limits<'a> {
     pub thinking: Option<u32>,
     /// Whether the answer must be one thought and one answer, in their tags.
     pub guarantee: bool,
+    /// How tags are told from text that spells them.
+    pub tags: TagRules,
     /// How tokens are guessed ahead; any way gives the same answer.
     pub draft: Draft,
     /// Whether the person wants to stop.
@@ -156,13 +158,13 @@ impl<'s, 'a> Conversation<'s, 'a> {
     ) -> Result<Answer, GenerateError> {
         let start = Instant::now();
         let before = self.session.traffic().storage;
-        let part = part_after(text.tokenizer(), prompt);
+        let part = limits.tags.part_after(text.tokenizer(), prompt);
         let mut guide = self.guide(prompt, text, part, limits)?;
         let shared = self.keep_shared(prompt);
         let first = self.take_in(&prompt[shared..], sampler, limits, guide.as_mut())?;
         let prefill = start.elapsed();
         let start = Instant::now();
-        let mut stream = PartStream::new(*text.tokenizer(), part);
+        let mut stream = PartStream::new(*text.tokenizer(), part, limits.tags);
         let mut tokens = Vec::new();
         let mut sampled = VecDeque::from([first]);
         let (mut passes, mut drafted, mut accepted) = (0, 0, 0);
@@ -241,6 +243,7 @@ impl<'s, 'a> Conversation<'s, 'a> {
             thinking: limits.thinking.unwrap_or(u32::MAX),
             total: limits.tokens.min(room) as u32,
             start,
+            rules: limits.tags,
         };
         Guide::new(*text.tokenizer(), options).map(Some)
     }

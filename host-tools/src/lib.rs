@@ -20,6 +20,7 @@ pub mod pack;
 pub mod reasoning;
 pub mod screen;
 pub mod stored;
+mod strangers;
 pub mod target;
 pub mod terminal;
 pub mod text;

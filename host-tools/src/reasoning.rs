@@ -1,6 +1,6 @@
 //! Thinking and answer, apart, while a model writes them.
 
-use briquette_engine::text::{Part, Tag, TagStream, Tokenizer, Utf8Stream};
+use briquette_engine::text::{Part, Tag, TagRules, TagStream, Tokenizer, Utf8Stream};
 
 /// Turns tokens into text and tells which part of the answer it belongs to.
 #[derive(Debug)]
@@ -12,11 +12,11 @@ pub struct PartStream<'a> {
 }
 
 impl<'a> PartStream<'a> {
-    /// A stream that starts inside `part`.
-    pub fn new(tokenizer: Tokenizer<'a>, part: Part) -> Self {
+    /// A stream that starts inside `part`, with tags told from text by `rules`.
+    pub fn new(tokenizer: Tokenizer<'a>, part: Part, rules: TagRules) -> Self {
         Self {
             tokenizer,
-            tags: TagStream::new(part),
+            tags: TagStream::new(part, rules),
             utf8: Utf8Stream::new(),
             part,
         }
@@ -31,7 +31,7 @@ impl<'a> PartStream<'a> {
             return;
         }
         let (utf8, last) = (&mut self.utf8, &mut self.part);
-        self.tags.push(bytes, |part, bytes| {
+        self.tags.push_token(token, bytes, |part, bytes| {
             if part != *last {
                 utf8.finish(|text| emit(*last, text));
                 *last = part;
@@ -51,25 +51,5 @@ impl<'a> PartStream<'a> {
             utf8.push(bytes, |text| emit(part, text));
         });
         self.utf8.finish(|text| emit(self.part, text));
-    }
-}
-
-/// The part that a prompt leaves the model in: some chat templates open the
-/// thought themselves.
-pub fn part_after(tokenizer: &Tokenizer<'_>, prompt: &[u32]) -> Part {
-    // A tag and the line break behind it take a few tokens at most.
-    let tail = prompt.len().saturating_sub(16);
-    let mut bytes = Vec::new();
-    tokenizer.decode(&prompt[tail..], false, |piece| {
-        bytes.extend_from_slice(piece)
-    });
-    let trimmed = bytes.trim_ascii_end();
-    let ends_with = |tag: Tag| trimmed.ends_with(tag.text().as_bytes());
-    if ends_with(Tag::Think) {
-        Part::Thinking
-    } else if ends_with(Tag::Answer) {
-        Part::Answer
-    } else {
-        Part::Outside
     }
 }

@@ -1,6 +1,6 @@
 //! Thought and answer before a person's eyes.
 
-use std::io::{self, IsTerminal, Write};
+use std::io::{self, Write};
 
 use anstyle::Style;
 use briquette_engine::text::Part;
@@ -24,6 +24,16 @@ impl Written {
             Part::Answer | Part::Outside => self.answer.push_str(text),
         }
     }
+
+    /// The answer to the letter; without the line breaks that part it from a
+    /// thought, if there was one.
+    pub fn text(&self) -> &str {
+        if self.thinking.is_empty() {
+            &self.answer
+        } else {
+            self.answer.trim_start()
+        }
+    }
 }
 
 /// Where a person reads along.
@@ -43,7 +53,7 @@ impl Screen {
     /// A screen on which nothing stands.
     pub fn new() -> Self {
         Self {
-            dimmed: terminal::dimmed(io::stderr().is_terminal()),
+            dimmed: terminal::dimmed(&io::stderr()),
             thinking: false,
         }
     }

@@ -1,9 +1,12 @@
 //! Text in and out of a briquette: tokenizer, chat template, decoding.
 
+use std::ops::Range;
+
 use briquette_engine::blob::Blob;
-use briquette_engine::text::{EncodeOptions, Scratch, Tokenizer, TokenizerError};
+use briquette_engine::text::{EncodeOptions, Scratch, TagRules, Tokenizer, TokenizerError};
 
 use crate::chat::{ChatError, ChatTemplate, Message};
+use crate::strangers;
 
 /// A briquette's tokenizer and chat template.
 #[derive(Debug, Clone)]
@@ -11,6 +14,15 @@ pub struct TextModel<'a> {
     tokenizer: Tokenizer<'a>,
     template: Option<ChatTemplate>,
     stop_tokens: Vec<u32>,
+}
+
+/// A prompt as the model gets it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Prompt {
+    /// The rendered text.
+    pub text: String,
+    /// Its tokens.
+    pub ids: Vec<u32>,
 }
 
 /// Why text could not be turned into tokens.
@@ -72,24 +84,40 @@ impl<'a> TextModel<'a> {
         self.stop_tokens.contains(&token)
     }
 
+    /// The tags that the model separates thought and answer with.
+    pub fn tag_rules(&self) -> TagRules {
+        let template = self.template.as_ref();
+        TagRules::of_model(
+            &self.tokenizer,
+            template.map_or("", |template| &template.source),
+        )
+    }
+
+    /// Whether a later turn is answered with the earlier ones in mind: the
+    /// template shows them, and who said what.
+    pub fn has_turns(&self) -> bool {
+        const SAID: [&str; 3] = ["qzv", "vqz", "zqv"];
+        let render = |template: &ChatTemplate, second| {
+            let roles = ["user", second, "user"];
+            let messages = roles.into_iter().zip(SAID);
+            let messages: Vec<Message> = messages
+                .map(|(role, said)| Message::new(role, said))
+                .collect();
+            template.render(&messages).ok()
+        };
+        self.template.as_ref().is_some_and(|template| {
+            let turns = render(template, "assistant");
+            let shows_all = |text: &String| SAID.iter().all(|said| text.contains(said));
+            turns.as_ref().is_some_and(shows_all) && turns != render(template, "user")
+        })
+    }
+
     /// The tokens of `text`.
     ///
     /// # Errors
     /// If the tokenizer refuses it.
     pub fn encode(&self, text: &str, options: EncodeOptions) -> Result<Vec<u32>, TextError> {
-        let needed = self.tokenizer.buffers_needed(text.len());
-        let mut ids = vec![0; needed.tokens];
-        let mut words = vec![0; needed.words];
-        let mut normalized = vec![0; needed.text];
-        let mut scratch = Scratch {
-            words: &mut words,
-            text: &mut normalized,
-        };
-        let count = self
-            .tokenizer
-            .encode(text, options, &mut ids, &mut scratch)?;
-        ids.truncate(count);
-        Ok(ids)
+        self.encode_around(text, &[], options)
     }
 
     /// The tokens of a plain text that a model is to continue: with the
@@ -98,29 +126,64 @@ impl<'a> TextModel<'a> {
     ///
     /// # Errors
     /// As [`Self::encode`].
-    pub fn encode_raw(&self, text: &str) -> Result<Vec<u32>, TextError> {
+    pub fn raw_prompt(&self, text: &str) -> Result<Prompt, TextError> {
         let options = EncodeOptions {
             add_special: true,
             parse_special: true,
         };
-        self.encode(text, options)
+        Ok(Prompt {
+            ids: self.encode(text, options)?,
+            text: text.to_owned(),
+        })
     }
 
-    /// The tokens of a conversation, up to where the answer begins. Without a
-    /// template, the messages' plain text.
+    /// A conversation, up to where the answer begins. Without a template, the
+    /// messages' plain text. Special tokens come from the template alone: where
+    /// a message spells one, it is text.
     ///
     /// # Errors
     /// If the template fails or the tokenizer refuses the text.
-    pub fn encode_chat(&self, messages: &[Message]) -> Result<Vec<u32>, TextError> {
+    pub fn chat_prompt(&self, messages: &[Message]) -> Result<Prompt, TextError> {
         let Some(template) = &self.template else {
             let text: Vec<&str> = messages.iter().map(|m| m.content.as_str()).collect();
-            return self.encode_raw(&text.join("\n"));
+            let text = text.join("\n");
+            let options = EncodeOptions {
+                add_special: true,
+                parse_special: false,
+            };
+            let ids = self.encode(&text, options)?;
+            return Ok(Prompt { text, ids });
         };
         // The template writes the tokens around the text itself.
         let options = EncodeOptions {
             add_special: false,
             parse_special: true,
         };
-        self.encode(&template.render(messages)?, options)
+        let rendered = strangers::render(template, messages, &self.tokenizer)?;
+        Ok(Prompt {
+            ids: self.encode_around(&rendered.text, &rendered.strangers, options)?,
+            text: rendered.text,
+        })
+    }
+
+    fn encode_around(
+        &self,
+        text: &str,
+        strangers: &[Range<usize>],
+        options: EncodeOptions,
+    ) -> Result<Vec<u32>, TextError> {
+        let needed = self.tokenizer.buffers_needed(text.len());
+        let mut ids = vec![0; needed.tokens];
+        let mut words = vec![0; needed.words];
+        let mut normalized = vec![0; needed.text];
+        let mut scratch = Scratch {
+            words: &mut words,
+            text: &mut normalized,
+        };
+        let count =
+            self.tokenizer
+                .encode_around(text, strangers, options, &mut ids, &mut scratch)?;
+        ids.truncate(count);
+        Ok(ids)
     }
 }

@@ -1,5 +1,7 @@
 //! Added tokens: texts that are found before anything else is split.
 
+use core::ops::Range;
+
 use super::section::{ADDED_NORMALIZED, ADDED_SPECIAL, Column, Section};
 
 /// The added tokens of a section.
@@ -7,8 +9,130 @@ use super::section::{ADDED_NORMALIZED, ADDED_SPECIAL, Column, Section};
 pub(super) struct AddedTokens<'a> {
     entries: Column<'a>,
     texts: &'a [u8],
-    /// One bit for each byte that an added token starts with.
+    starts: Starts,
+}
+
+/// The first bytes of all added tokens, at most [`Starts::LONGEST`] of each, as
+/// a Bloom filter: whether a text may go on with a token is seen without a look
+/// at thousands of them.
+#[derive(Debug, Clone, Copy)]
+struct Starts {
+    bits: [u32; 64],
+    /// One bit for each byte that a token starts with.
     first_bytes: [u32; 8],
+    /// Bit `n` stands for a start of `n + 1` bytes.
+    lengths: u8,
+}
+
+impl Starts {
+    /// So many bytes tell `<|reserved` from `<|im_end`, and both from `<<<<`.
+    const LONGEST: usize = 8;
+
+    const EMPTY: Self = Self {
+        bits: [0; 64],
+        first_bytes: [0; 8],
+        lengths: 0,
+    };
+
+    fn insert(&mut self, token: &[u8]) {
+        let start = token.get(..Self::LONGEST).unwrap_or(token);
+        let Some((first, hash)) = start.first().zip(Hashes::of(start).last()) else {
+            return;
+        };
+        set(&mut self.first_bytes, u32::from(*first));
+        set(&mut self.bits, Self::bit(hash));
+        self.lengths |= 1 << (start.len() - 1);
+    }
+
+    /// Whether some token may be where `text` starts; false is certain.
+    fn may_start(&self, text: &[u8]) -> bool {
+        let starts = |first: &u8| is_set(&self.first_bytes, u32::from(*first));
+        if !text.first().is_some_and(starts) {
+            return false;
+        }
+        let start = text.get(..Self::LONGEST).unwrap_or(text);
+        let mut hashes = Hashes::of(start).enumerate();
+        hashes
+            .any(|(at, hash)| self.lengths & (1 << at) != 0 && is_set(&self.bits, Self::bit(hash)))
+    }
+
+    /// The bit of a hash: its upper bits are the well mixed ones.
+    const fn bit(hash: u32) -> u32 {
+        hash >> 21
+    }
+}
+
+fn set(bits: &mut [u32], bit: u32) {
+    if let Some(word) = bits.get_mut((bit / 32) as usize) {
+        *word |= 1 << (bit % 32);
+    }
+}
+
+fn is_set(bits: &[u32], bit: u32) -> bool {
+    let word = bits.get((bit / 32) as usize);
+    word.is_some_and(|word| word & (1 << (bit % 32)) != 0)
+}
+
+/// Hashes of a text's first byte, first two bytes, and so on: FNV-1a, mixed once
+/// more since only the upper bits are used.
+struct Hashes<'t> {
+    bytes: core::slice::Iter<'t, u8>,
+    state: u32,
+}
+
+impl<'t> Hashes<'t> {
+    fn of(text: &'t [u8]) -> Self {
+        Self {
+            bytes: text.iter(),
+            state: 0x811C_9DC5,
+        }
+    }
+}
+
+impl Iterator for Hashes<'_> {
+    type Item = u32;
+
+    fn next(&mut self) -> Option<u32> {
+        let byte = *self.bytes.next()?;
+        self.state = (self.state ^ u32::from(byte)).wrapping_mul(0x0100_0193);
+        Some(self.state.wrapping_mul(0x9E37_79B1))
+    }
+}
+
+/// Which added tokens count, and where.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Matching<'r> {
+    /// Those that are matched in normalised text, or the others.
+    pub(super) normalized: bool,
+    /// Special ones too.
+    pub(super) parse_special: bool,
+    /// Where special tokens are text in any case, in bytes of the whole text.
+    pub(super) strangers: &'r [Range<usize>],
+    /// Where in the whole text the text to be cut begins.
+    pub(super) offset: usize,
+}
+
+impl Matching<'_> {
+    /// The same for tokens that are matched in normalised text.
+    pub(super) const fn in_normalized(mut self) -> Self {
+        self.normalized = true;
+        self
+    }
+
+    /// The same for `bytes` of text that no longer lie where they did: no
+    /// special token, if some of them are a stranger's.
+    pub(super) fn without_special_beside_strangers(mut self, bytes: usize) -> Self {
+        self.parse_special &= !self.is_strange(&(0..bytes));
+        self.strangers = &[];
+        self
+    }
+
+    /// Whether some of `range`, in bytes of the text to be cut, is a stranger's.
+    fn is_strange(&self, range: &Range<usize>) -> bool {
+        let (start, end) = (self.offset + range.start, self.offset + range.end);
+        let touches = |other: &Range<usize>| other.start < end && start < other.end;
+        self.strangers.iter().any(touches)
+    }
 }
 
 /// One added token.
@@ -26,14 +150,11 @@ impl<'a> AddedTokens<'a> {
         let mut tokens = Self {
             entries: section.added,
             texts: section.added_bytes,
-            first_bytes: [0; 8],
+            starts: Starts::EMPTY,
         };
-        for token in tokens.iter() {
-            if let Some(&byte) = token.text.first() {
-                let word = tokens.first_bytes.get_mut(usize::from(byte / 32));
-                *word.unwrap_or(&mut 0) |= 1 << (byte % 32);
-            }
-        }
+        let mut starts = Starts::EMPTY;
+        tokens.iter().for_each(|token| starts.insert(token.text));
+        tokens.starts = starts;
         tokens
     }
 
@@ -76,9 +197,7 @@ impl<'a> AddedTokens<'a> {
     /// The longest token, of those matched in normalised text or of the
     /// others, that `text` starts with.
     fn at_start(&self, text: &[u8], normalized: bool) -> Option<AddedToken<'a>> {
-        let byte = *text.first()?;
-        let word = *self.first_bytes.get(usize::from(byte / 32))?;
-        if word & (1 << (byte % 32)) == 0 {
+        if !self.starts.may_start(text) {
             return None;
         }
         let fits = |token: &AddedToken| {
@@ -89,28 +208,74 @@ impl<'a> AddedTokens<'a> {
             .max_by_key(|token| token.text.len())
     }
 
+    /// Where the leftmost special token is, and the longest of those.
+    pub(super) fn find_special(&self, text: &str) -> Option<Range<usize>> {
+        let bytes = text.as_bytes();
+        (0..bytes.len()).find_map(|at| {
+            let rest = bytes.get(at..).filter(|rest| self.starts.may_start(rest))?;
+            let fits = |token: &AddedToken| {
+                token.special && !token.text.is_empty() && rest.starts_with(token.text)
+            };
+            let longest = self.iter().filter(fits).map(|token| token.text.len()).max();
+            longest.map(|length| at..at + length)
+        })
+    }
+
     /// Cuts `text` at its leftmost added token: what is before it, the token's
     /// id, what is after it. Where special tokens are plain text, a match of
     /// one of them still hides the tokens inside it.
     pub(super) fn cut<'t>(
         &self,
         text: &'t str,
-        normalized: bool,
-        parse_special: bool,
+        matching: &Matching,
     ) -> Option<(&'t str, u32, &'t str)> {
         let bytes = text.as_bytes();
         let mut at = 0;
         while at < bytes.len() {
-            match self.at_start(bytes.get(at..)?, normalized) {
-                None => at += 1,
-                Some(token) if token.special && !parse_special => at += token.text.len(),
-                Some(token) => {
-                    let before = text.get(..at)?;
-                    let after = text.get(at + token.text.len()..)?;
-                    return Some((before, token.id, after));
-                }
+            let Some(token) = self.at_start(bytes.get(at..)?, matching.normalized) else {
+                at += 1;
+                continue;
+            };
+            let end = at + token.text.len();
+            if token.special && (!matching.parse_special || matching.is_strange(&(at..end))) {
+                at = end;
+                continue;
             }
+            return Some((text.get(..at)?, token.id, text.get(end..)?));
         }
         None
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    extern crate std;
+    use super::*;
+
+    /// Never a false "no"; and a "yes" is rare enough to be worth asking.
+    #[test]
+    fn the_filter_misses_no_token() {
+        let mut starts = Starts::EMPTY;
+        let tokens: std::vec::Vec<std::string::String> = (0..1000)
+            .map(|n| std::format!("<|reserved_special_token_{n}|>"))
+            .chain(["a".into(), "<think>".into(), "\u{ff5c}".into()])
+            .collect();
+        tokens
+            .iter()
+            .for_each(|token| starts.insert(token.as_bytes()));
+        for token in &tokens {
+            let text = std::format!("{token} and more");
+            assert!(starts.may_start(text.as_bytes()) && starts.may_start(token.as_bytes()));
+        }
+        for text in [
+            "<<<<<<<<<<",
+            "<|<|<|<|<|",
+            "<|im_end|>",
+            "<thought>",
+            "<",
+            "",
+        ] {
+            assert!(!starts.may_start(text.as_bytes()), "{text}");
+        }
     }
 }

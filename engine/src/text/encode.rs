@@ -1,5 +1,8 @@
 //! From text to ids, in the buffers given.
 
+use core::ops::Range;
+
+use super::added::Matching;
 use super::merge::{self, merge_all};
 use super::normalize;
 use super::split::split;
@@ -11,7 +14,8 @@ pub struct EncodeOptions {
     /// Put the tokenizer's own tokens before and after the text.
     pub add_special: bool,
     /// Read the names of special tokens in the text as these tokens. Leave
-    /// this out for text that comes from a stranger.
+    /// this out for text that comes from a stranger, or see
+    /// [`Tokenizer::encode_around`].
     pub parse_special: bool,
 }
 
@@ -85,17 +89,42 @@ impl Tokenizer<'_> {
         out: &mut [u32],
         scratch: &mut Scratch,
     ) -> Result<usize, TokenizerError> {
+        self.encode_around(text, &[], options, out, scratch)
+    }
+
+    /// As [`Self::encode`], where some of the text comes from strangers: in
+    /// these ranges of bytes the names of special tokens are only text, whatever
+    /// the options say. All else is as if it were one text.
+    ///
+    /// # Errors
+    /// As [`Self::encode`].
+    pub fn encode_around(
+        &self,
+        text: &str,
+        strangers: &[Range<usize>],
+        options: EncodeOptions,
+        out: &mut [u32],
+        scratch: &mut Scratch,
+    ) -> Result<usize, TokenizerError> {
         let mut output = Output { ids: out, count: 0 };
         if options.add_special {
             self.prefix().try_for_each(|id| output.push(id))?;
         }
         let mut rest = text;
-        while let Some((before, id, after)) = self.added.cut(rest, false, options.parse_special) {
-            self.encode_section(before, options, &mut output, scratch)?;
+        loop {
+            let matching = Matching {
+                normalized: false,
+                parse_special: options.parse_special,
+                strangers,
+                offset: text.len() - rest.len(),
+            };
+            let found = self.added.cut(rest, &matching);
+            let before = found.map_or(rest, |(before, ..)| before);
+            self.encode_section(before, &matching, &mut output, scratch)?;
+            let Some((_, id, after)) = found else { break };
             output.push(id)?;
             rest = after;
         }
-        self.encode_section(rest, options, &mut output, scratch)?;
         if options.add_special {
             self.suffix().try_for_each(|id| output.push(id))?;
         }
@@ -106,31 +135,35 @@ impl Tokenizer<'_> {
     fn encode_section(
         &self,
         text: &str,
-        options: EncodeOptions,
+        matching: &Matching,
         output: &mut Output,
         scratch: &mut Scratch,
     ) -> Result<(), TokenizerError> {
         let words = &mut *scratch.words;
+        let matching = matching.in_normalized();
         match self.normalizer() {
             Some(normalizer) if !normalize::is_plain(text) => {
                 let normalized = normalizer.normalize(text, words, scratch.text)?;
-                self.encode_normalized(normalized, options, output, words)
+                // Where the strangers' text is now nobody knows.
+                let matching = matching.without_special_beside_strangers(text.len());
+                self.encode_normalized(normalized, matching, output, words)
             }
-            _ => self.encode_normalized(text, options, output, words),
+            _ => self.encode_normalized(text, matching, output, words),
         }
     }
 
     fn encode_normalized(
         &self,
         text: &str,
-        options: EncodeOptions,
+        mut matching: Matching,
         output: &mut Output,
         words: &mut [u32],
     ) -> Result<(), TokenizerError> {
         let mut rest = text;
-        while let Some((before, id, after)) = self.added.cut(rest, true, options.parse_special) {
+        while let Some((before, id, after)) = self.added.cut(rest, &matching) {
             self.encode_plain(before, output, words)?;
             output.push(id)?;
+            matching.offset += rest.len() - after.len();
             rest = after;
         }
         self.encode_plain(rest, output, words)

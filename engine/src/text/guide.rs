@@ -2,7 +2,7 @@
 //! the output cannot be anything but `<think>…</think><answer>…</answer>`.
 
 use super::tags::{LONGEST, Step, Tag, TagMatcher};
-use super::{EncodeOptions, Part, Scratch, Tokenizer, TokenizerError};
+use super::{EncodeOptions, Part, Scratch, TagRules, Tokenizer, TokenizerError};
 
 /// What a guide makes sure of.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -19,6 +19,9 @@ pub struct GuideOptions {
     pub total: u32,
     /// The part that the prompt leaves the model in.
     pub start: Part,
+    /// How the model's tags are told from text. With the guarantee every tag
+    /// counts, however it is spelt.
+    pub rules: TagRules,
 }
 
 /// Why an output cannot be guided.
@@ -91,9 +94,14 @@ impl<'a> Guide<'a> {
         let [think, end_think, answer, end_answer] = Tag::ALL.map(|tag| write(&tokenizer, tag));
         let tags = [think?, end_think?, answer?, end_answer?];
         let end = tokenizer.eos().or_else(|| tokenizer.stops().next());
+        let rules = if options.guarantee {
+            TagRules::SPELT
+        } else {
+            options.rules.or_spelt()
+        };
         let guide = Self {
             tokenizer,
-            options,
+            options: GuideOptions { rules, ..options },
             end: end.ok_or(GuideError::NoEnd)?,
             state: match (options.guarantee, options.start) {
                 (true, Part::Outside) => State::Writing {
@@ -170,8 +178,13 @@ impl<'a> Guide<'a> {
         if self.state == State::Free(Part::Thinking) {
             self.thought = self.thought.saturating_add(1);
         }
+        if let Some(tag) = self.options.rules.tag_of(token) {
+            self.matcher = TagMatcher::new();
+            self.state = self.after(tag);
+            return;
+        }
         for byte in self.tokenizer.token_bytes(token) {
-            if let Step::Tag(tag) = self.matcher.push(*byte) {
+            if let Step::Tag(tag) = self.matcher.push(*byte, &self.options.rules) {
                 self.state = self.after(tag);
             }
         }
@@ -254,7 +267,7 @@ impl<'a> Guide<'a> {
         }
         let mut matcher = self.matcher;
         for (at, byte) in bytes.iter().enumerate() {
-            if let Step::Tag(tag) = matcher.push(*byte) {
+            if let Step::Tag(tag) = matcher.push(*byte, &TagRules::SPELT) {
                 return tag == closing && at + 1 == bytes.len();
             }
         }

@@ -1,5 +1,7 @@
 //! The tags of reasoning: `<think>…</think><answer>…</answer>`.
 
+use super::TagRules;
+
 /// A tag that separates thinking from answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Tag {
@@ -54,13 +56,14 @@ pub enum Part {
 pub(super) const LONGEST: usize = 9;
 
 /// Splits text into thinking and answer while it comes in, whatever the cuts
-/// between the pieces. Tags themselves are left out; any tag is obeyed
-/// wherever it stands, so that a lost one does no harm to what follows.
+/// between the pieces. Tags themselves are left out; any tag that the rules
+/// know is obeyed wherever it stands, so that a lost one does no harm to what
+/// follows.
 ///
 /// ```
-/// use briquette_engine::text::{Part, TagStream};
+/// use briquette_engine::text::{Part, TagRules, TagStream};
 ///
-/// let mut stream = TagStream::new(Part::Outside);
+/// let mut stream = TagStream::new(Part::Outside, TagRules::SPELT);
 /// let mut answer = Vec::new();
 /// for piece in ["<thi", "nk>1 < 2</think", "><answer>y", "es</answer>"] {
 ///     stream.push(piece.as_bytes(), |part, bytes| {
@@ -72,18 +75,20 @@ pub(super) const LONGEST: usize = 9;
 /// stream.finish(|_, _| ());
 /// assert_eq!(answer, b"yes");
 /// ```
-#[derive(Debug, Clone, Copy, Default)]
+#[derive(Debug, Clone, Copy)]
 pub struct TagStream {
     part: Part,
+    rules: TagRules,
     matcher: TagMatcher,
 }
 
 impl TagStream {
     /// A stream that starts inside `part`: a prompt may have opened the
     /// thought already.
-    pub const fn new(part: Part) -> Self {
+    pub const fn new(part: Part, rules: TagRules) -> Self {
         Self {
             part,
+            rules,
             matcher: TagMatcher::new(),
         }
     }
@@ -93,13 +98,25 @@ impl TagStream {
         self.part
     }
 
+    /// Takes a token that stands for `bytes`: a tag if the rules say so, else
+    /// more bytes.
+    pub fn push_token(&mut self, token: u32, bytes: &[u8], mut emit: impl FnMut(Part, &[u8])) {
+        match self.rules.tag_of(token) {
+            Some(tag) => {
+                self.finish(emit);
+                self.part = tag.opens();
+            }
+            None => self.push(bytes, &mut emit),
+        }
+    }
+
     /// Takes more bytes, and calls `emit` with all that cannot be the start of
     /// a tag. At most 8 bytes are held back.
     pub fn push(&mut self, bytes: &[u8], mut emit: impl FnMut(Part, &[u8])) {
         let mut start = 0;
         for (at, byte) in bytes.iter().enumerate() {
             let before = self.matcher;
-            match self.matcher.push(*byte) {
+            match self.matcher.push(*byte, &self.rules) {
                 Step::Text => continue,
                 Step::Held => self.emit(bytes.get(start..at), &mut emit),
                 Step::Tag(tag) => self.part = tag.opens(),
@@ -162,9 +179,9 @@ impl TagMatcher {
         self.bytes.get(..self.length).unwrap_or_default()
     }
 
-    pub(super) fn push(&mut self, byte: u8) -> Step {
+    pub(super) fn push(&mut self, byte: u8, rules: &TagRules) -> Step {
         let was_empty = self.length == 0;
-        if self.extends(byte) {
+        if self.extends(byte, rules) {
             return match Tag::ALL
                 .iter()
                 .find(|tag| tag.text().as_bytes() == self.held())
@@ -178,7 +195,7 @@ impl TagMatcher {
         }
         // No tag has a second `<`: only the byte itself can begin a new one.
         self.length = 0;
-        match (was_empty, self.extends(byte)) {
+        match (was_empty, self.extends(byte, rules)) {
             (true, false) => Step::Text,
             (true, true) => Step::Held,
             (false, _) => Step::Broken,
@@ -186,10 +203,12 @@ impl TagMatcher {
     }
 
     /// Holds `byte` if some tag goes on with it.
-    fn extends(&mut self, byte: u8) -> bool {
+    fn extends(&mut self, byte: u8, rules: &TagRules) -> bool {
         let goes_on = |tag: &Tag| {
             let text = tag.text().as_bytes();
-            text.starts_with(self.held()) && text.get(self.length) == Some(&byte)
+            rules.is_spelt(*tag)
+                && text.starts_with(self.held())
+                && text.get(self.length) == Some(&byte)
         };
         if !Tag::ALL.iter().any(goes_on) {
             return false;
@@ -243,7 +262,7 @@ mod tests {
     }
 
     fn streamed(pieces: &[&[u8]]) -> Vec<(Part, String)> {
-        let mut stream = TagStream::default();
+        let mut stream = TagStream::new(Part::Outside, TagRules::SPELT);
         let mut runs = Vec::new();
         let mut emit = |part, bytes: &[u8]| {
             assert!(!bytes.is_empty());
@@ -287,8 +306,21 @@ mod tests {
     }
 
     #[test]
+    fn what_the_rules_do_not_know_is_text() {
+        let text = b"about <think> and </answer>";
+        let mut stream = TagStream::new(Part::Outside, TagRules::NONE);
+        let mut shown = Vec::new();
+        stream.push(text, |part, bytes| {
+            assert_eq!(part, Part::Outside);
+            shown.extend_from_slice(bytes);
+        });
+        stream.finish(|_, _| panic!("nothing is held back"));
+        assert_eq!(shown, text);
+    }
+
+    #[test]
     fn a_prompt_may_have_opened_the_thought() {
-        let mut stream = TagStream::new(Part::Thinking);
+        let mut stream = TagStream::new(Part::Thinking, TagRules::SPELT);
         let mut parts = Vec::new();
         stream.push(b"hm</think>yes", |part, bytes| {
             parts.push((part, bytes.to_vec()))

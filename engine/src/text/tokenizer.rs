@@ -1,5 +1,7 @@
 //! The tokenizer: what its tokens are and where they are found.
 
+use core::ops::Range;
+
 use super::TokenizerError;
 use super::added::AddedTokens;
 use super::merge::Merge;
@@ -140,6 +142,11 @@ impl<'a> Tokenizer<'a> {
                 emit(self.token_bytes(id));
             }
         }
+    }
+
+    /// Where in `text` the name of the first special token is, in bytes.
+    pub fn find_special(&self, text: &str) -> Option<Range<usize>> {
+        self.added.find_special(text)
     }
 
     pub(super) fn ignores_merges(&self) -> bool {

@@ -22,7 +22,7 @@ impl<'a, L: Read + ReadReady + Write, F: NorFlash> Device<'a, L, F> {
             Ok(task) => task,
             Err(refusal) => return Ok(Err(refusal)),
         };
-        let mut stream = TagStream::default();
+        let mut stream = TagStream::new(task.part, task.tags);
         let outcome = self.write(&mut task, &mut stream, frames)?;
         if outcome.is_ok() {
             self.show(|emit| stream.finish(emit))?;
@@ -51,7 +51,7 @@ impl<'a, L: Read + ReadReady + Write, F: NorFlash> Device<'a, L, F> {
             let bytes = tokenizer.token_bytes(token);
             let is_tag = Tag::ALL.iter().any(|tag| tag.text().as_bytes() == bytes);
             if is_tag || !tokenizer.flags(token).special {
-                self.show(|emit| stream.push(bytes, emit))?;
+                self.show(|emit| stream.push_token(token, bytes, emit))?;
             }
             if task.guide.as_ref().is_some_and(Guide::is_done) {
                 return Ok(Ok(StopReason::EndOfText));

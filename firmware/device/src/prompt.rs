@@ -2,7 +2,7 @@
 
 use briquette_engine::blob::SingleTurn;
 use briquette_engine::text::{
-    EncodeOptions, Guide, GuideOptions, Part, Sampler, SamplerOptions, Scratch, Tokenizer,
+    EncodeOptions, Guide, GuideOptions, Part, Sampler, SamplerOptions, Scratch, TagRules, Tokenizer,
 };
 use briquette_protocol::{MAX_TEXT, Prompt, Refusal};
 use embedded_io::{Read, ReadReady, Write};
@@ -23,6 +23,10 @@ pub(super) struct Task<'a> {
     pub(super) tokens: u32,
     /// What keeps the answer in its form, if asked for.
     pub(super) guide: Option<Guide<'a>>,
+    /// How tags are told from text.
+    pub(super) tags: TagRules,
+    /// Where the prompt leaves the model.
+    pub(super) part: Part,
     pub(super) sampler: Sampler,
     pub(super) tokenizer: Tokenizer<'a>,
 }
@@ -44,11 +48,14 @@ impl<'a, L: Read + ReadReady + Write, F: NorFlash> Device<'a, L, F> {
         // The last token of an answer need not be computed.
         let room = (self.session.context() + 1).saturating_sub(ids.len());
         let tokens = prompt.tokens.min(room as u32);
+        let tags = tag_rules(&tokenizer, manifest.chat.template, prompt);
+        let part = tags.part_after(&tokenizer, &ids);
         let guide = GuideOptions {
             guarantee: prompt.guarantee,
             thinking: prompt.thinking.unwrap_or(u32::MAX),
             total: tokens,
-            start: Part::Outside,
+            start: part,
+            rules: tags,
         };
         let guided = prompt.guarantee || prompt.thinking.is_some();
         let guide = guided.then(|| Guide::new(tokenizer, guide)).transpose();
@@ -56,6 +63,8 @@ impl<'a, L: Read + ReadReady + Write, F: NorFlash> Device<'a, L, F> {
             ids,
             tokens,
             guide: guide.map_err(|_| Refusal::Form)?,
+            tags,
+            part,
             sampler: Sampler::new(SamplerOptions {
                 temperature: if samples { prompt.temperature } else { 0.0 },
                 seed: prompt.seed,
@@ -66,7 +75,19 @@ impl<'a, L: Read + ReadReady + Write, F: NorFlash> Device<'a, L, F> {
     }
 }
 
-/// The tokens of a prompt, with the chat template's text around it.
+/// How tags are told from text: whoever asks for a form or a budget means the
+/// tags, however they are spelt.
+fn tag_rules(tokenizer: &Tokenizer<'_>, template: &str, prompt: &Prompt<'_>) -> TagRules {
+    let tags = TagRules::of_model(tokenizer, template);
+    match prompt.thinking {
+        _ if prompt.guarantee => TagRules::SPELT,
+        Some(_) => tags.or_spelt(),
+        None => tags,
+    }
+}
+
+/// The tokens of a prompt, with the chat template's text around it. A special
+/// token comes from the template alone; where the prompt spells one, it is text.
 fn encode(
     tokenizer: &Tokenizer<'_>,
     turn: Option<SingleTurn<'_>>,
@@ -77,7 +98,8 @@ fn encode(
     }
     let mut whole = heapless::String::<{ 2 * MAX_TEXT }>::new();
     let around = turn.map_or(("", ""), |turn| (turn.prefix, turn.suffix));
-    for part in [around.0, text.trim(), around.1] {
+    let text = text.trim();
+    for part in [around.0, text, around.1] {
         whole.push_str(part).map_err(|_| Refusal::TooLong)?;
     }
     let mut words = [0; 5 * MAX_TEXT];
@@ -94,8 +116,9 @@ fn encode(
     let mut ids = heapless::Vec::new();
     ids.resize_default(MAX_PROMPT)
         .map_err(|_| Refusal::TooLong)?;
+    let strangers = around.0.len()..around.0.len() + text.len();
     let count = tokenizer
-        .encode(&whole, options, &mut ids, &mut scratch)
+        .encode_around(&whole, &[strangers], options, &mut ids, &mut scratch)
         .map_err(|_| Refusal::TooLong)?;
     ids.truncate(count);
     if ids.is_empty() {

@@ -6,7 +6,7 @@ use std::path::Path;
 
 use briquette_engine::cpu::{Plan, PlanOptions};
 use briquette_engine::kv::KvFormat;
-use briquette_engine::text::{Guide, GuideOptions, Part, Sampler, SamplerOptions};
+use briquette_engine::text::{Guide, GuideOptions, Part, Sampler, SamplerOptions, TagRules};
 use briquette_engine::{EngineError, Session};
 
 use super::spread::spread;
@@ -142,6 +142,7 @@ impl Player {
             // The token that ends the text comes on top.
             total: options.max_tokens.saturating_sub(1) as u32,
             start: Part::Outside,
+            rules: TagRules::SPELT,
         };
         let guide = options
             .guarantee
