@@ -1,5 +1,12 @@
 //! The tool as a stranger uses it.
 
+#[path = "cli/chain.rs"]
+mod chain;
+#[path = "cli/outputs.rs"]
+mod outputs;
+#[path = "cli/prompts.rs"]
+mod prompts;
+
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
@@ -514,7 +521,7 @@ fn targets_refuse_what_does_not_fit_and_say_what_would() {
     fs::remove_file(&out).unwrap();
     assert!(fail(&pack(&["arduino"])).contains("rp2350"));
     let error = fail(&pack(&["rp2350", "--context", "16384"]));
-    assert!(error.contains("466944 free RAM"), "{error}");
+    assert!(error.contains("456.00 KiB free RAM"), "{error}");
     assert!(!Path::new(&out).exists());
     // What it says would fit does.
     let context = error.split("fit with --context ").nth(1).unwrap();

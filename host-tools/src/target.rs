@@ -140,8 +140,9 @@ impl fmt::Display for Fit {
 /// A model that needs more than a device has.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "the model does not fit {description}: arena {arena} bytes of {ram} free RAM, \
-     file {file} bytes of {flash} free flash{advice}"
+    "the model does not fit {description}: arena {} of {} free RAM, \
+     file {} of {} free flash{advice}",
+    bytes(*arena), bytes(*ram), bytes(*file), bytes(*flash)
 )]
 pub struct DoesNotFit {
     description: String,
@@ -151,6 +152,9 @@ pub struct DoesNotFit {
     flash: u64,
     advice: String,
 }
+
+/// Options of `pack` that make the smallest file.
+const FEWEST_BITS: &str = "--weights q4 --embedding q4 --head q4";
 
 impl Target {
     /// The profile called `name`, or the one in the file at that path.
@@ -187,7 +191,8 @@ impl Target {
 
     /// Whether a model of `file_bytes` with this plan fits. Where flash is not
     /// mapped, the plan gets as many slots for experts as there is room for, and
-    /// the arena is counted with all that has to be loaded.
+    /// the arena is counted with all that has to be loaded. `smallest` is the
+    /// file in the fewest bits, if there is a choice.
     ///
     /// # Errors
     /// If not: with the numbers, and with what would fit.
@@ -197,6 +202,7 @@ impl Target {
         experts: ExpertSizes,
         options: PlanOptions,
         file_bytes: u64,
+        smallest: Option<u64>,
     ) -> Result<Fit, DoesNotFit> {
         let ram = self.ram_bytes.saturating_sub(self.reserved_ram_bytes);
         let flash = self.flash_bytes.saturating_sub(self.reserved_flash_bytes);
@@ -228,10 +234,24 @@ impl Target {
             });
         }
         let mut advice = String::new();
+        let mut can_be_stored = true;
         if file_bytes > flash {
-            advice += "; fewer bits a weight make the file smaller (--weights q4)";
+            can_be_stored = smallest.is_some_and(|smallest| smallest <= flash);
+            advice += &match smallest {
+                Some(smallest) if can_be_stored => {
+                    format!(
+                        "; the file would take {} with {FEWEST_BITS}",
+                        bytes(smallest)
+                    )
+                }
+                Some(smallest) => format!(
+                    "; even with {FEWEST_BITS} the file takes {}: it needs a smaller model or more flash",
+                    bytes(smallest)
+                ),
+                None => "; it needs fewer bits (pack it again) or more flash".into(),
+            };
         }
-        if arena > ram {
+        if arena > ram && can_be_stored {
             advice += &match need.largest_context(options) {
                 Some((context, 1)) if options.batch > 1 => {
                     format!("; it would fit with --context {context} --batch 1")
@@ -378,7 +398,8 @@ mod tests {
             reserved_flash_bytes: 0,
             firmware: None,
         };
-        let check = |ram, mapped| target(ram, mapped).check(&config, experts, options, 100_000);
+        let check =
+            |ram, mapped| target(ram, mapped).check(&config, experts, options, 100_000, None);
         let mapped = arena.arena_bytes();
         assert_eq!(check(mapped, true).unwrap().arena, mapped);
         // 20000 bytes are loaded; each slot takes its expert and a few bytes.
@@ -388,5 +409,19 @@ mod tests {
         assert!(fit.to_string().contains("3 of 8 experts"), "{fit}");
         let fit = check(mapped + 1_000_000, false).unwrap();
         assert_eq!(fit.slots, Some((8, 8)));
+        // What is advised would fit, or nothing is.
+        let advice = |file, smallest| {
+            let target = target(mapped - 1, true);
+            let refused = target.check(&config, experts, options, file, smallest);
+            refused.unwrap_err().to_string()
+        };
+        let smaller = advice(2 << 20, Some(1 << 20));
+        assert!(smaller.contains("1.00 MiB with --weights q4"), "{smaller}");
+        assert!(smaller.contains("it would fit with --context"), "{smaller}");
+        for smallest in [Some(2 << 20), Some(3 << 19), None] {
+            let hopeless = advice(2 << 20, smallest);
+            assert!(hopeless.contains("more flash"), "{hopeless}");
+            assert!(!hopeless.contains("--context"), "{hopeless}");
+        }
     }
 }

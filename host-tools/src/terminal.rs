@@ -14,15 +14,35 @@ static AT_EXIT: Mutex<Vec<Box<dyn FnOnce() + Send>>> = Mutex::new(Vec::new());
 
 static INTERRUPTED: AtomicBool = AtomicBool::new(false);
 
+/// Tells a person something on stderr, if anybody listens: unlike `eprint!` it
+/// does not panic where stderr is closed or its disk is full.
+macro_rules! tell {
+    ($($text:tt)*) => {{
+        use std::io::Write;
+        // Nobody is left to be told that nobody was told.
+        let _ = write!(std::io::stderr(), $($text)*);
+    }};
+}
+
+/// As `tell!`, and ends the line.
+macro_rules! tell_line {
+    () => { $crate::terminal::tell!("\n") };
+    ($text:literal $($rest:tt)*) => { $crate::terminal::tell!("{}\n", format_args!($text $($rest)*)) };
+}
+
+pub(crate) use {tell, tell_line};
+
 /// Sends log messages to stderr; `BRIQUETTE_LOG=debug` shows more.
 pub fn start_logging() {
     let filter = EnvFilter::try_from_env("BRIQUETTE_LOG").unwrap_or_else(|_| "warn".into());
     tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(io::stderr)
-        .with_ansi(io::stderr().is_terminal())
+        .with_ansi(has_colours(&io::stderr()))
         .with_target(false)
         .without_time()
+        // It would complain on stderr that stderr cannot be written.
+        .log_internal_errors(false)
         .init();
 }
 
@@ -59,42 +79,55 @@ pub fn clear_interrupt() {
 
 /// Prints an error and its causes.
 pub fn show_error(error: &dyn std::error::Error) {
-    let style = style(AnsiColor::Red, io::stderr().is_terminal());
-    eprint!("{style}error:{style:#} {error}");
+    let style = style(AnsiColor::Red, &io::stderr());
+    tell!("{style}error:{style:#} {error}");
     let mut shown = error.to_string();
     let mut cause = error.source();
     while let Some(error) = cause {
         let text = error.to_string();
         if !shown.contains(&text) {
-            eprint!(": {text}");
+            tell!(": {text}");
             shown = text;
         }
         cause = error.source();
     }
-    eprintln!();
+    tell_line!();
 }
 
-/// A bold colour, if wanted.
-pub fn style(color: AnsiColor, wanted: bool) -> Style {
-    if wanted && std::env::var_os("NO_COLOR").is_none() {
+/// A bold colour, where `stream` shows colours.
+pub fn style(color: AnsiColor, stream: &impl IsTerminal) -> Style {
+    if has_colours(stream) {
         Style::new().bold().fg_color(Some(color.into()))
     } else {
         Style::new()
     }
 }
 
-/// A style for what matters less, if wanted.
-pub fn dimmed(wanted: bool) -> Style {
-    if wanted && std::env::var_os("NO_COLOR").is_none() {
+/// A style for what matters less, where `stream` shows styles.
+pub fn dimmed(stream: &impl IsTerminal) -> Style {
+    if has_colours(stream) {
         Style::new().dimmed()
     } else {
         Style::new()
     }
 }
 
-/// A progress bar on stderr, shown on a terminal only.
+/// Whether `stream` is a terminal that takes escape codes, and the person does
+/// not mind (<https://no-color.org>).
+fn has_colours(stream: &impl IsTerminal) -> bool {
+    let variable = |name| std::env::var_os(name).filter(|value| !value.is_empty());
+    let is_dumb = variable("TERM").is_some_and(|term| term == "dumb");
+    stream.is_terminal() && !is_dumb && variable("NO_COLOR").is_none()
+}
+
+/// A progress bar on stderr, shown on a terminal that can redraw a line only.
 pub fn progress(total: u64, what: &'static str) -> ProgressBar {
-    let bar = ProgressBar::with_draw_target(Some(total), ProgressDrawTarget::stderr_with_hz(10));
+    let target = if std::env::var_os("TERM").is_some_and(|term| term == "dumb") {
+        ProgressDrawTarget::hidden()
+    } else {
+        ProgressDrawTarget::stderr_with_hz(10)
+    };
+    let bar = ProgressBar::with_draw_target(Some(total), target);
     let template = "{msg} [{bar:32}] {percent}% {elapsed} (left: {eta})";
     if let Ok(style) = ProgressStyle::with_template(template) {
         bar.set_style(style.progress_chars("█▌ "));

@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::io::Write;
+use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::time::Instant;
 
@@ -11,7 +12,7 @@ use briquette_engine::cpu::{PlanOptions, Traffic};
 use briquette_engine::kernels::Isa;
 use serde_json::{Value, json};
 
-use super::CommandError;
+use super::{CommandError, at_most_cores, cores};
 use crate::executor::{Backend, HOST_BATCH, Place, with_executor};
 use crate::loaded::Pages;
 use crate::measure::{Products, peak_memory, peak_products, read_bandwidth};
@@ -39,23 +40,35 @@ pub(crate) struct Args {
         long,
         value_delimiter = ',',
         default_value = "128,512",
-        value_name = "N,…"
+        value_name = "N,…",
+        allow_negative_numbers = true
     )]
     prompt: Vec<u32>,
     /// Tokens to decode
-    #[arg(long = "gen", default_value_t = 128, value_name = "N")]
+    #[arg(
+        long = "gen",
+        default_value_t = 128,
+        value_name = "N",
+        allow_negative_numbers = true
+    )]
     generate: u32,
     /// Numbers of threads [default: all cores]
     #[arg(long, value_delimiter = ',', value_name = "N,…")]
-    threads: Vec<usize>,
+    threads: Vec<NonZeroUsize>,
     /// Tokens already in the cache when measuring starts
-    #[arg(long, value_delimiter = ',', default_value = "0", value_name = "N,…")]
+    #[arg(
+        long,
+        value_delimiter = ',',
+        default_value = "0",
+        value_name = "N,…",
+        allow_negative_numbers = true
+    )]
     depth: Vec<u32>,
     /// Where the model runs
     #[arg(long, value_enum, default_value_t = Backend::Cpu)]
     backend: Backend,
     /// Tokens that prefill takes at a time
-    #[arg(long, default_value_t = HOST_BATCH, value_name = "N")]
+    #[arg(long, default_value_t = HOST_BATCH, value_name = "N", allow_negative_numbers = true, value_parser = clap::value_parser!(u32).range(1..))]
     batch: u32,
     /// How the file comes into memory
     #[arg(long, value_enum, default_value_t = Pages::Mapped)]
@@ -66,8 +79,8 @@ pub(crate) struct Args {
     #[arg(long, value_name = "N", conflicts_with = "pages", value_parser = clap::value_parser!(u32).range(1..))]
     expert_slots: Option<u32>,
     /// Runs of each measurement
-    #[arg(long, default_value_t = 3, value_name = "N")]
-    repeat: usize,
+    #[arg(long, default_value_t = 3, value_name = "N", allow_negative_numbers = true, value_parser = clap::value_parser!(u32).range(1..))]
+    repeat: u32,
     /// Print one JSON object
     #[arg(long)]
     json: bool,
@@ -121,16 +134,19 @@ pub(crate) fn run(args: &Args) -> Result<(), CommandError> {
     let mut file = Briquette::open(&args.file, args.pages, args.expert_slots)?;
     let (blob, mut storage) = file.parts()?;
     let threads = match args.threads.as_slice() {
-        [] => vec![std::thread::available_parallelism().map_or(1, usize::from)],
-        given => given.iter().map(|count| (*count).max(1)).collect(),
+        [] => vec![cores().get()],
+        given => given
+            .iter()
+            .map(|count| at_most_cores(*count).get())
+            .collect(),
     };
     let tests = tests(args, &threads);
-    if tests.is_empty() || args.repeat == 0 {
+    if tests.is_empty() {
         return Err(CommandError::Refused("nothing to measure".into()));
     }
     let mut seconds = vec![Vec::new(); tests.len()];
     let mut traffic = vec![Traffic::default(); tests.len()];
-    let rounds = ((args.repeat + 1) * tests.len()) as u64;
+    let rounds = u64::from(args.repeat + 1) * tests.len() as u64;
     let bar = terminal::progress(rounds, "Measuring");
     // The first round does not count: it brings the file into memory.
     for round in 0..=args.repeat {

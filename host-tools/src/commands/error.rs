@@ -9,6 +9,7 @@ use briquette_engine::blob::BlobError;
 use crate::checkpoint::CheckpointError;
 use crate::device::DeviceError;
 use crate::executor::ExecutorError;
+use crate::files::OutputError;
 use crate::firmware::{FirmwareError, Uf2Error};
 use crate::generate::GenerateError;
 use crate::loaded::LoadError;
@@ -56,7 +57,9 @@ pub(crate) enum CommandError {
     File { path: PathBuf, source: io::Error },
     #[error("{}: {what}", path.display())]
     Content { path: PathBuf, what: String },
-    #[error("writing to the terminal: {0}")]
+    #[error(transparent)]
+    Destination(#[from] OutputError),
+    #[error("writing the output: {0}")]
     Output(#[from] io::Error),
     #[error("{0}")]
     Refused(String),

@@ -9,7 +9,7 @@ use briquette_engine::cpu::PlanOptions;
 use briquette_engine::text::EncodeOptions;
 use serde_json::json;
 
-use super::{CommandError, Execution};
+use super::{CommandError, Execution, input, numbers};
 use crate::executor::with_executor;
 use crate::loaded::BriqFile;
 use crate::terminal;
@@ -21,16 +21,22 @@ use crate::text::TextModel;
 /// token but a window's first is predicted. Perplexity is e to the mean negative
 /// log-likelihood.
 #[derive(Debug, clap::Args)]
-#[command(after_help = "Example:\n  briquette eval model.briq --text book.txt --window 512 --json")]
+#[command(after_help = "Examples:
+  briquette eval model.briq --text book.txt --window 512 --json
+  briquette eval model.briq --text book.txt --tokens 4096     (its beginning only)
+  cat *.txt | briquette eval model.briq --text -")]
 pub(crate) struct Args {
     /// The briquette
     file: PathBuf,
-    /// A UTF-8 text file
+    /// A UTF-8 text file; - reads standard input
     #[arg(long, value_name = "FILE")]
     text: PathBuf,
     /// Tokens of a window
-    #[arg(long, default_value_t = 512, value_name = "N")]
+    #[arg(long, default_value_t = 512, value_name = "N", allow_hyphen_values = true, value_parser = numbers::count::<usize>)]
     window: usize,
+    /// Read only the first N tokens of the text
+    #[arg(long, value_name = "N", allow_hyphen_values = true, value_parser = numbers::count::<usize>)]
+    tokens: Option<usize>,
     /// Print one JSON object
     #[arg(long)]
     json: bool,
@@ -41,7 +47,8 @@ pub(crate) struct Args {
 pub(crate) fn run(args: &Args) -> Result<(), CommandError> {
     let file = BriqFile::open_in(&args.file, args.execution.pages)?;
     let blob = file.blob()?;
-    let ids = tokens(args, &TextModel::new(&blob)?)?;
+    let mut ids = tokens(args, &TextModel::new(&blob)?)?;
+    ids.truncate(args.tokens.unwrap_or(usize::MAX));
     if args.window < 2 || ids.len() < 2 {
         return Err(CommandError::Refused(
             "at least two tokens are needed to predict one".into(),
@@ -127,18 +134,7 @@ fn read(
 }
 
 fn tokens(args: &Args, text: &TextModel<'_>) -> Result<Vec<u32>, CommandError> {
-    let fail = |source| CommandError::File {
-        path: args.text.clone(),
-        source,
-    };
-    let bytes = std::fs::read(&args.text).map_err(fail)?;
-    let content = String::from_utf8(bytes).map_err(|error| CommandError::Content {
-        path: args.text.clone(),
-        what: format!(
-            "not UTF-8 text: byte {} is invalid",
-            error.utf8_error().valid_up_to()
-        ),
-    })?;
+    let content = input::text_of(&args.text)?;
     let options = EncodeOptions {
         add_special: false,
         parse_special: false,

@@ -112,6 +112,7 @@ fn require_fit(args: &Args, target: &Target) -> Result<Fit, CommandError> {
         manifest.expert_sizes(),
         options,
         blob.bytes().len() as u64,
+        None,
     )?;
     eprintln!("{fit}");
     Ok(fit)

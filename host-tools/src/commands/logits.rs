@@ -32,6 +32,7 @@ pub(crate) struct Args {
 }
 
 pub(crate) fn run(args: &Args) -> Result<(), CommandError> {
+    files::check_output_beside(&args.out, &[&args.ids, &args.file])?;
     let ids = read_ids(&args.ids)?;
     let file = BriqFile::open_in(&args.file, args.execution.pages)?;
     let blob = file.blob()?;

@@ -6,8 +6,10 @@ pub(crate) mod device;
 mod error;
 pub(crate) mod eval;
 pub(crate) mod flash;
+mod input;
 pub(crate) mod inspect;
 pub(crate) mod logits;
+mod numbers;
 pub(crate) mod pack;
 pub(crate) mod run;
 pub(crate) mod tokenize;
@@ -30,11 +32,11 @@ pub(crate) struct Execution {
     /// Where the model runs
     #[arg(long, value_enum, default_value_t = Backend::Cpu)]
     pub(crate) backend: Backend,
-    /// Threads to work with [default: all cores]
-    #[arg(long, value_name = "N")]
+    /// Threads to work with, at most one for each core [default: all cores]
+    #[arg(long, value_name = "N", allow_negative_numbers = true)]
     pub(crate) threads: Option<NonZeroUsize>,
     /// Tokens that the cache holds [default: what the file was packed for]
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", allow_negative_numbers = true)]
     pub(crate) context: Option<u32>,
     /// How the file comes into memory
     #[arg(long, value_enum, default_value_t = Pages::Mapped)]
@@ -44,9 +46,17 @@ pub(crate) struct Execution {
 impl Execution {
     /// Threads to start.
     pub(crate) fn thread_count(&self) -> usize {
-        self.threads
-            .or_else(|| std::thread::available_parallelism().ok())
-            .map_or(1, NonZeroUsize::get)
+        self.threads.map_or_else(cores, at_most_cores).get()
+    }
+
+    /// Tells that a context is longer than the model was trained for.
+    pub(crate) fn warn_of_context(context: u32, trained: u32) {
+        if context > trained {
+            tracing::warn!(
+                "--context {context} is longer than the {trained} tokens of the model's training: \
+                 expect nonsense beyond them"
+            );
+        }
     }
 
     /// Opens a session as the person wants it.
@@ -57,6 +67,21 @@ impl Execution {
             options,
         }
     }
+}
+
+/// Processor cores that this process may use.
+pub(crate) fn cores() -> NonZeroUsize {
+    std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN)
+}
+
+/// `threads`, or as many as there are cores: threads wait for each other at
+/// every layer, so one too many slows all of them down a hundredfold.
+pub(crate) fn at_most_cores(threads: NonZeroUsize) -> NonZeroUsize {
+    let cores = cores();
+    if threads > cores {
+        tracing::warn!("--threads {threads}: this machine has {cores} cores, and so many are used");
+    }
+    threads.min(cores)
 }
 
 /// A seed that differs from call to call.

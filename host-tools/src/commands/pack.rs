@@ -2,16 +2,19 @@
 
 use std::io::Write;
 use std::ops::ControlFlow;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Instant;
 
+use briquette_engine::blob::Role;
 use briquette_engine::kv::KvFormat;
 use serde_json::json;
 
-use super::CommandError;
+use super::{CommandError, Execution};
 use crate::checkpoint;
+use crate::files;
+use crate::import::TensorId;
 use crate::measure::peak_memory;
-use crate::pack::{FormatChoice, PackOptions, WeightFormat, press};
+use crate::pack::{FormatChoice, PackOptions, Source, WeightFormat, press};
 use crate::target::Target;
 use crate::terminal::{self, bytes};
 
@@ -55,10 +58,15 @@ pub(crate) struct Args {
     #[arg(long, value_enum, default_value_t = Kv::Q8)]
     kv: Kv,
     /// Tokens that the cache holds [default: what the model was trained for, at most 2048]
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", allow_negative_numbers = true)]
     context: Option<u32>,
     /// Tokens that prefill takes at a time
-    #[arg(long, default_value_t = 32, value_name = "N")]
+    #[arg(
+        long,
+        default_value_t = 32,
+        value_name = "N",
+        allow_negative_numbers = true
+    )]
     batch: u32,
     /// Pack the layer for multi-token prediction too, for `run --draft mtp`
     #[arg(long)]
@@ -132,6 +140,9 @@ impl Args {
 
 pub(crate) fn run(args: &Args) -> Result<(), CommandError> {
     let start = Instant::now();
+    let mut inputs = vec![args.source.as_path()];
+    inputs.extend(args.target.as_deref().map(Path::new));
+    files::check_output_beside(&args.output, &inputs)?;
     let mut source = if args.no_tokenizer {
         checkpoint::open_without_tokenizer(&args.source)?
     } else {
@@ -139,9 +150,8 @@ pub(crate) fn run(args: &Args) -> Result<(), CommandError> {
     };
     let trained = source.weights.model().config.max_position_embeddings;
     let context = args.context.unwrap_or(trained.min(DEFAULT_CONTEXT));
-    if context > trained {
-        tracing::warn!("--context {context} is longer than the {trained} tokens of training");
-    }
+    Execution::warn_of_context(context, trained);
+    warn_of_formats(args, &source);
     let options = PackOptions {
         formats: args.formats(),
         kv: match args.kv {
@@ -173,7 +183,7 @@ pub(crate) fn run(args: &Args) -> Result<(), CommandError> {
     let seconds = start.elapsed().as_secs_f64();
     if args.json {
         let report = json!({
-            "output": args.output,
+            "output": args.output.to_string_lossy(),
             "file_bytes": packed.file_bytes,
             "parameters": packed.parameters,
             "bits_per_weight": packed.file_bytes as f64 * 8.0 / packed.parameters as f64,
@@ -185,10 +195,10 @@ pub(crate) fn run(args: &Args) -> Result<(), CommandError> {
     } else {
         writeln!(
             out,
-            "{}: {} for {:.1} M parameters, {:.2} bits each, in {seconds:.1} s",
+            "{}: {} for {} parameters, {:.2} bits each with all that is in the file, in {seconds:.1} s",
             args.output.display(),
             bytes(packed.file_bytes),
-            packed.parameters as f64 / 1e6,
+            count(packed.parameters),
             packed.file_bytes as f64 * 8.0 / packed.parameters as f64,
         )?;
         if let Some(fit) = &packed.fit {
@@ -202,6 +212,34 @@ pub(crate) fn run(args: &Args) -> Result<(), CommandError> {
         }
     }
     Ok(())
+}
+
+/// Tells what was asked for and changes nothing, or only makes the file larger.
+fn warn_of_formats(args: &Args, source: &Source) {
+    if args.experts.is_some() && source.weights.model().config.moe.is_none() {
+        tracing::warn!("--experts: the model has no experts, and nothing changes");
+    }
+    let output = TensorId {
+        role: Role::Output,
+        layer: 0,
+    };
+    let encoding = source.weights.encoding(output);
+    let is_wide = matches!(args.weights, WeightFormat::F32 | WeightFormat::F16);
+    if is_wide && (encoding.starts_with('Q') || encoding.starts_with("F8")) {
+        tracing::warn!(
+            "--weights: the source's weights are {encoding}; a wider format makes the file larger \
+             and its answers no better"
+        );
+    }
+}
+
+/// `212000` as `212.0 K`, `135000000` as `135.0 M`.
+fn count(number: u64) -> String {
+    match number as f64 {
+        few if few < 1e6 => format!("{:.1} K", few / 1e3),
+        many if many < 1e9 => format!("{:.1} M", many / 1e6),
+        more => format!("{:.1} B", more / 1e9),
+    }
 }
 
 /// The options as they would be typed, for the manifest.

@@ -50,13 +50,13 @@ struct Common {
     #[arg(long, default_value = "run", value_name = "DIR")]
     out: PathBuf,
     /// Use another seed than the recipe's
-    #[arg(long, value_name = "S")]
+    #[arg(long, value_name = "S", allow_hyphen_values = true, value_parser = super::numbers::seed)]
     seed: Option<u64>,
     /// Where training runs [default: cuda if this build has it and there is a GPU]
     #[arg(long, value_enum)]
     backend: Option<Backend>,
     /// Threads to work with; they never change the result [default: all cores]
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", allow_negative_numbers = true)]
     threads: Option<NonZeroUsize>,
 }
 
@@ -98,10 +98,10 @@ struct EvalArgs {
     #[arg(long, value_enum, default_value_t = WeightFormat::F32)]
     weights: WeightFormat,
     /// Problems of each number of sensors
-    #[arg(long, default_value_t = 500, value_name = "N")]
+    #[arg(long, default_value_t = 500, value_name = "N", allow_hyphen_values = true, value_parser = super::numbers::count::<usize>)]
     problems: usize,
     /// Samples of each problem at temperature 1
-    #[arg(long, default_value_t = 8, value_name = "N")]
+    #[arg(long, default_value_t = 8, value_name = "N", allow_hyphen_values = true, value_parser = super::numbers::count::<usize>)]
     samples: usize,
     /// Hold every completion to one thought and one answer
     #[arg(long)]
@@ -119,9 +119,7 @@ impl Common {
     }
 
     fn threads(&self) -> NonZeroUsize {
-        self.threads
-            .or_else(|| std::thread::available_parallelism().ok())
-            .unwrap_or(NonZeroUsize::MIN)
+        self.threads.map_or_else(super::cores, super::at_most_cores)
     }
 }
 
@@ -209,7 +207,7 @@ fn follow(
     });
     bar.finish_and_clear();
     result?;
-    eprintln!("Wrote {}", training.folder(stage).display());
+    terminal::tell_line!("Wrote {}", training.folder(stage).display());
     Ok(())
 }
 
@@ -257,7 +255,7 @@ fn evaluate(args: &EvalArgs) -> Result<(), CommandError> {
         if !args.json {
             show(model, &evaluation)?;
         }
-        reports.push(json!({ "model": model, "scores": evaluation.scores }));
+        reports.push(json!({ "model": model.to_string_lossy(), "scores": evaluation.scores }));
     }
     if args.json {
         writeln!(std::io::stdout(), "{}", json!({ "models": reports }))?;

@@ -37,6 +37,13 @@ pub struct FormatChoice {
 }
 
 impl FormatChoice {
+    /// The smallest file.
+    pub const FEWEST_BITS: Self = Self {
+        embedding: Some(WeightFormat::Q4),
+        head: Some(WeightFormat::Q4),
+        ..Self::new(WeightFormat::Q4)
+    };
+
     /// The same format for all parts that can have it.
     pub const fn new(weights: WeightFormat) -> Self {
         Self {

