@@ -26,8 +26,11 @@ pub enum State {
     Writing,
     /// A verified model that has not run yet.
     Trial,
-    /// A verified model that was started and has not answered.
+    /// A verified model that was started and has not answered yet.
     Tried,
+    /// An upload that had not come to its end, or a model that had not answered,
+    /// when the device started again.
+    GivenUp,
     /// A model that has answered.
     Good,
 }
@@ -71,10 +74,11 @@ pub enum Mark {
     Verified = 1,
     Tried = 2,
     Good = 3,
+    GivenUp = 4,
 }
 
 impl Mark {
-    const ALL: [Self; 3] = [Self::Verified, Self::Tried, Self::Good];
+    const ALL: [Self; 4] = [Self::Verified, Self::Tried, Self::Good, Self::GivenUp];
 
     /// A mark counts for one head only.
     fn encode(self, head: &Head) -> [u8; PAGE] {
@@ -87,85 +91,104 @@ impl Mark {
         page[16..20].copy_from_slice(&crc.to_le_bytes());
         page
     }
+
+    fn decode(page: &[u8; PAGE], head: &Head) -> Option<Self> {
+        Self::ALL
+            .into_iter()
+            .find(|mark| mark.encode(head) == *page)
+    }
+
+    /// The state of a slot whose last mark this is.
+    pub const fn state(self) -> State {
+        match self {
+            Self::Verified => State::Trial,
+            Self::Tried => State::Tried,
+            Self::Good => State::Good,
+            Self::GivenUp => State::GivenUp,
+        }
+    }
 }
 
 /// A slot's journal as it was read.
 #[derive(Debug, Clone)]
 pub struct Journal {
     pub head: Option<Head>,
+    /// What the last mark says.
     pub state: State,
+    /// Whether the next reading might find another state: the last page was not
+    /// written to its end, or nothing behind it tells that it was.
+    pub is_doubtful: bool,
     /// First page behind which nothing is written.
     free: u32,
     end: u32,
 }
 
 impl Journal {
-    /// Reads the journal at `start`.
-    pub fn read<F: NorFlash>(flash: &mut F, start: u32) -> Result<Self, F::Error> {
-        let mut page = [0; PAGE];
-        flash.read(start, &mut page)?;
+    /// Reads the journal at `start`. A page that cannot be read is one that was
+    /// torn: flash with error correction reports such, and for ever.
+    pub fn read<F: NorFlash>(flash: &mut F, start: u32) -> Self {
+        let head = read_page(flash, start).and_then(|page| Head::decode(&page));
         let mut journal = Self {
-            head: Head::decode(&page),
+            head,
             state: State::Empty,
+            is_doubtful: false,
             free: start + PAGE as u32,
             end: start + JOURNAL_LEN,
         };
-        let Some(head) = journal.head else {
-            return Ok(journal);
+        let Some(head) = head else {
+            return journal;
         };
-        let [mut verified, mut tried, mut good] = [false; 3];
+        journal.state = State::Writing;
+        let mut before = None;
         for at in (journal.free..journal.end).step_by(PAGE) {
-            flash.read(at, &mut page)?;
-            if page != [ERASED; PAGE] {
-                journal.free = at + PAGE as u32;
+            let page = read_page(flash, at);
+            if page == Some([ERASED; PAGE]) {
+                continue;
             }
-            let mark = Mark::ALL.iter().find(|mark| mark.encode(&head) == page);
-            verified |= mark == Some(&Mark::Verified);
-            tried |= mark == Some(&Mark::Tried);
-            good |= mark == Some(&Mark::Good);
+            let mark = page.and_then(|page| Mark::decode(&page, &head));
+            if let Some(mark) = mark {
+                journal.state = mark.state();
+            }
+            journal.is_doubtful = mark.is_none() || mark != before;
+            journal.free = at + PAGE as u32;
+            before = mark;
         }
-        journal.state = match (verified, tried, good) {
-            (false, _, _) => State::Writing,
-            (true, false, false) => State::Trial,
-            (true, true, false) => State::Tried,
-            (true, _, true) => State::Good,
-        };
-        Ok(journal)
+        journal
     }
 
     /// Writes the head of a journal that has just been erased.
     pub fn begin<F: NorFlash>(flash: &mut F, start: u32, head: Head) -> Result<(), UpdateRefusal> {
-        if write_and_compare(flash, start, &head.encode())? {
+        if is_written(flash, start, &head.encode()) {
             Ok(())
         } else {
             Err(UpdateRefusal::Flash)
         }
     }
 
-    /// Adds `mark` behind all that is written. A page that does not take it is
-    /// left behind.
+    /// Adds `mark` twice: the second copy tells whoever reads the first that it
+    /// was written to its end. A page that does not take it is left behind.
     pub fn append<F: NorFlash>(&mut self, flash: &mut F, mark: Mark) -> Result<(), UpdateRefusal> {
         let head = self.head.ok_or(UpdateRefusal::Flash)?;
-        while self.free < self.end {
-            let at = self.free;
+        let mut copies = 0;
+        while copies < 2 && self.free < self.end {
+            copies += u32::from(is_written(flash, self.free, &mark.encode(&head)));
             self.free += PAGE as u32;
-            if write_and_compare(flash, at, &mark.encode(&head))? {
-                return Ok(());
-            }
         }
-        Err(UpdateRefusal::Flash)
+        if copies < 2 {
+            return Err(UpdateRefusal::Flash);
+        }
+        self.state = mark.state();
+        Ok(())
     }
 }
 
-fn write_and_compare<F: NorFlash>(
-    flash: &mut F,
-    at: u32,
-    page: &[u8; PAGE],
-) -> Result<bool, UpdateRefusal> {
-    let mut found = [0; PAGE];
-    flash.write(at, page).map_err(|_| UpdateRefusal::Flash)?;
-    flash
-        .read(at, &mut found)
-        .map_err(|_| UpdateRefusal::Flash)?;
-    Ok(found == *page)
+fn read_page<F: NorFlash>(flash: &mut F, at: u32) -> Option<[u8; PAGE]> {
+    let mut page = [0; PAGE];
+    flash.read(at, &mut page).ok()?;
+    Some(page)
+}
+
+/// Writes `page`; whether it can be read afterwards.
+fn is_written<F: NorFlash>(flash: &mut F, at: u32, page: &[u8; PAGE]) -> bool {
+    flash.write(at, page).is_ok() && read_page(flash, at).as_ref() == Some(page)
 }

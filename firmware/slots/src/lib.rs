@@ -19,20 +19,27 @@
 //! | offset | bytes | |
 //! |---|---|---|
 //! | 0 | 256 | head: the metadata and the signature |
-//! | 256 | 15 × 256 | marks: verified, tried, good |
+//! | 256 | 15 × 256 | marks: verified, tried, good, given up |
 //! | 4096 | `length` | the briquette, read in place |
 //!
-//! Head and marks are each written once, to a page of their own, and are valid
-//! only with their checksum; a torn one counts as none. What it takes to be
-//! chosen at boot, newest first:
+//! Head and marks are each written to a page of their own, and are valid only
+//! with their checksum; one that is torn, or that the flash cannot read, counts
+//! as none. The last mark says whether a slot is chosen at boot, newest first:
 //!
-//! | state | head | verified | tried | good | chosen |
-//! |---|---|---|---|---|---|
-//! | empty | | | | | no |
-//! | writing | yes | | | | no |
-//! | trial | yes | yes | | | yes, and marked as tried before it runs |
-//! | tried | yes | yes | yes | | no: it did not answer |
-//! | good | yes | yes | any | yes | yes |
+//! | state | head | last mark | chosen |
+//! |---|---|---|---|
+//! | empty | | | no |
+//! | writing | yes | | no: it is given up |
+//! | trial | yes | verified | yes, and marked as tried before it runs |
+//! | tried | yes | tried | no: it did not answer, and is given up |
+//! | given up | yes | given up | no |
+//! | good | yes | good | yes |
+//!
+//! A page that was being written when the power failed may read now so and now
+//! so. So every mark is written twice: the first copy is certain as soon as
+//! anything lies behind it. Where a boot finds a last page that is torn or alone,
+//! it writes the state that it has read once more, and keeps to that. A torn mark
+//! may even read as erased: so what is given up is marked as well.
 //!
 //! # An update
 //!

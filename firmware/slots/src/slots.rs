@@ -82,6 +82,8 @@ pub struct Slots<F> {
     key: VerifyingKey,
     pub(super) running: Option<Running>,
     pub(super) upload: Option<Upload>,
+    /// Where the upload lies that was verified last.
+    pub(super) verified: Option<Range<u32>>,
 }
 
 /// The slot that is read from.
@@ -118,6 +120,7 @@ impl<F: NorFlash> Slots<F> {
             rules,
             running: None,
             upload: None,
+            verified: None,
         })
     }
 
@@ -125,13 +128,17 @@ impl<F: NorFlash> Slots<F> {
     /// answered before or not been tried yet. `None`: the factory's.
     pub fn boot(&mut self) -> Option<Model> {
         self.upload = None;
+        self.verified = None;
         self.running = None;
-        let mut newest_first = [0, 1];
-        if self.sequence(1) > self.sequence(0) {
+        let mut newest_first = [0, 1].map(|slot| (slot, self.settled_journal(slot)));
+        let [first, second] = newest_first
+            .each_ref()
+            .map(|(_, journal)| journal.head.map(|head| head.sequence));
+        if second > first {
             newest_first.reverse();
         }
-        for slot in newest_first {
-            if let Some(model) = self.start(slot, false) {
+        for (slot, journal) in &newest_first {
+            if let Some(model) = self.start(*slot, journal.clone(), false) {
                 return Some(model);
             }
         }
@@ -141,7 +148,7 @@ impl<F: NorFlash> Slots<F> {
         // A model that never answered is better than none.
         newest_first
             .into_iter()
-            .find_map(|slot| self.start(slot, true))
+            .find_map(|(slot, journal)| self.start(slot, journal, true))
     }
 
     /// Says that the running model has answered: from now on it is the one to
@@ -153,7 +160,7 @@ impl<F: NorFlash> Slots<F> {
         let Some(running) = self.running.filter(|running| running.on_trial) else {
             return Ok(());
         };
-        let mut journal = self.journal(running.slot)?;
+        let mut journal = self.journal(running.slot);
         journal.append(&mut self.flash, Mark::Good)?;
         self.running = Some(Running {
             on_trial: false,
@@ -162,20 +169,16 @@ impl<F: NorFlash> Slots<F> {
         Ok(())
     }
 
-    /// A look at both slots.
-    ///
-    /// # Errors
-    /// If the flash fails.
-    pub fn info(&mut self) -> Result<[SlotInfo; 2], UpdateRefusal> {
-        let mut look = |slot| {
-            let journal = self.journal(slot)?;
+    /// A look at both slots. One whose journal cannot be read is empty.
+    pub fn info(&mut self) -> [SlotInfo; 2] {
+        [0, 1].map(|slot| {
+            let journal = self.journal(slot);
             let metadata = journal.head.as_ref().map(|head| &head.metadata);
-            Ok(SlotInfo {
+            SlotInfo {
                 state: journal.state,
                 version: metadata.and_then(Metadata::decode).map(|data| data.version),
-            })
-        };
-        Ok([look(0)?, look(1)?])
+            }
+        })
     }
 
     /// What runs, as a host wants to know it.
@@ -209,21 +212,34 @@ impl<F: NorFlash> Slots<F> {
         self.flash
     }
 
-    pub(super) fn journal(&mut self, slot: usize) -> Result<Journal, UpdateRefusal> {
-        Journal::read(&mut self.flash, self.places[slot].start).map_err(|_| UpdateRefusal::Flash)
+    pub(super) fn journal(&mut self, slot: usize) -> Journal {
+        Journal::read(&mut self.flash, self.places[slot].start)
     }
 
-    fn sequence(&mut self, slot: usize) -> Option<u32> {
-        Some(self.journal(slot).ok()?.head?.sequence)
+    /// The journal of `slot` at a start. What the next reading might find
+    /// otherwise is written once more, as it was found now: a page that was torn
+    /// may read one way today and another way tomorrow, or as erased.
+    fn settled_journal(&mut self, slot: usize) -> Journal {
+        let mut journal = self.journal(slot);
+        let mark = match journal.state {
+            // A mark that nobody sees now may be seen by the next start.
+            State::Writing | State::Tried => Mark::GivenUp,
+            State::Trial if journal.is_doubtful => Mark::Verified,
+            State::GivenUp if journal.is_doubtful => Mark::GivenUp,
+            State::Good if journal.is_doubtful => Mark::Good,
+            _ => return journal,
+        };
+        // If the flash does not take it, it stays in doubt.
+        let _ = journal.append(&mut self.flash, mark);
+        journal
     }
 
     /// Makes `slot` the running one, if what it holds may run.
-    fn start(&mut self, slot: usize, again: bool) -> Option<Model> {
-        let mut journal = self.journal(slot).ok()?;
+    fn start(&mut self, slot: usize, mut journal: Journal, again: bool) -> Option<Model> {
         let on_trial = match journal.state {
             State::Good => false,
             State::Trial => true,
-            State::Tried if again => true,
+            State::Tried | State::GivenUp if again => true,
             _ => return None,
         };
         let head = journal.head?;

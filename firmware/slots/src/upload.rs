@@ -36,11 +36,12 @@ impl<F: NorFlash> Slots<F> {
         signature: &[u8; SIGNATURE_LEN],
     ) -> Result<(), UpdateRefusal> {
         self.upload = None;
+        self.verified = None;
         if self.running.is_some_and(|running| running.on_trial) {
             return Err(UpdateRefusal::OnTrial);
         }
         let wanted = self.check(metadata, signature)?;
-        let journals = [self.journal(0)?, self.journal(1)?];
+        let journals = [self.journal(0), self.journal(1)];
         let found = wanted.version;
         match self.newest_version(&journals) {
             Some(newest) if found < newest => return Err(UpdateRefusal::Older { found, newest }),
@@ -98,13 +99,16 @@ impl<F: NorFlash> Slots<F> {
     }
 
     /// Verifies what has been written and makes it the model that the next boot
-    /// tries; returns where it lies.
+    /// tries; returns where it lies. Asked again, because the first answer was
+    /// lost, it says the same.
     ///
     /// # Errors
     /// If it is not what was signed, or not complete; then the slot stays
     /// without a model.
     pub fn finish(&mut self) -> Result<Range<u32>, UpdateRefusal> {
-        let mut upload = self.upload.take().ok_or(UpdateRefusal::NotBegun)?;
+        let Some(mut upload) = self.upload.take() else {
+            return self.verified.clone().ok_or(UpdateRefusal::NotBegun);
+        };
         if upload.received < upload.length {
             return Err(UpdateRefusal::Incomplete {
                 received: upload.received,
@@ -112,11 +116,12 @@ impl<F: NorFlash> Slots<F> {
             });
         }
         upload.flush(&mut self.flash)?;
-        let mut journal = self.journal(upload.slot)?;
+        let mut journal = self.journal(upload.slot);
         let head = journal.head.ok_or(UpdateRefusal::Flash)?;
         let metadata = self.check(&head.metadata, &head.signature)?;
         let range = self.verify(upload.slot, &metadata)?;
         journal.append(&mut self.flash, Mark::Verified)?;
+        self.verified = Some(range.clone());
         Ok(range)
     }
 

@@ -1,5 +1,7 @@
 //! A NOR flash that can lose its power in the middle of an operation.
 
+use std::collections::BTreeMap;
+
 use embedded_storage::nor_flash::{ErrorType, NorFlash, NorFlashErrorKind, ReadNorFlash};
 use rand_xoshiro::Xoshiro256PlusPlus;
 use rand_xoshiro::rand_core::{Rng, SeedableRng};
@@ -29,6 +31,18 @@ impl Tear {
     ];
 }
 
+/// How what was torn is read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Torn {
+    /// As the same bytes, always.
+    Settled,
+    /// Each time as it was before, as it was to be, or as something between: a
+    /// bit whose charge is too small for either.
+    Flickers,
+    /// Not at all: flash with error correction, as of an STM32H7.
+    Reports,
+}
+
 /// Written `WRITE` bytes at once, erased by `ERASE`. Panics if it is used in a
 /// way that such a flash does not allow: setting a bit by writing, writing
 /// twice without erasing, or out of place.
@@ -38,6 +52,9 @@ pub struct Nor<const WRITE: usize, const ERASE: usize> {
     /// Writes and erases begun since [`Nor::restart`].
     pub operations: usize,
     written: Vec<bool>,
+    /// What torn units held before, and were to hold.
+    torn: BTreeMap<usize, [Vec<u8>; 2]>,
+    pub reads: Torn,
     cut: Option<(usize, Tear)>,
     dead: bool,
     /// Fails every write, but keeps its power.
@@ -52,6 +69,8 @@ impl<const WRITE: usize, const ERASE: usize> Nor<WRITE, ERASE> {
             bytes: vec![0xff; bytes],
             operations: 0,
             written: vec![false; bytes / WRITE],
+            torn: BTreeMap::new(),
+            reads: Torn::Settled,
             cut: None,
             dead: false,
             broken: false,
@@ -70,6 +89,11 @@ impl<const WRITE: usize, const ERASE: usize> Nor<WRITE, ERASE> {
         self.dead = false;
         self.operations = 0;
         self.cut = cut;
+    }
+
+    /// From here on, other bits are torn.
+    pub fn stir(&mut self, seed: u64) {
+        self.random = Xoshiro256PlusPlus::seed_from_u64(seed);
     }
 
     /// Whether the power has failed.
@@ -91,6 +115,16 @@ impl<const WRITE: usize, const ERASE: usize> Nor<WRITE, ERASE> {
 
     fn random_byte(&mut self) -> u8 {
         self.random.next_u32() as u8
+    }
+
+    /// Remembers what a torn operation on `unit` was to change.
+    fn tear(&mut self, unit: usize, whole: Vec<u8>) {
+        if self.reads == Torn::Settled {
+            return;
+        }
+        let old = self.bytes[unit * WRITE..(unit + 1) * WRITE].to_vec();
+        self.torn.insert(unit, [old, whole]);
+        self.written[unit] = true;
     }
 
     /// `whole` is byte `index` of `count` after the operation, `old` before it;
@@ -120,6 +154,20 @@ impl<const WRITE: usize, const ERASE: usize> ReadNorFlash for Nor<WRITE, ERASE> 
         }
         let from = offset as usize;
         bytes.copy_from_slice(&self.bytes[from..from + bytes.len()]);
+        let units = from / WRITE..(from + bytes.len()).div_ceil(WRITE);
+        for (unit, ends) in self.torn.range(units) {
+            if self.reads == Torn::Reports {
+                return Err(NorFlashErrorKind::Other);
+            }
+            let Some(end) = ends.get(self.random.next_u32() as usize % 3) else {
+                continue;
+            };
+            for (at, byte) in (unit * WRITE..).zip(end) {
+                if let Some(place) = at.checked_sub(from).and_then(|at| bytes.get_mut(at)) {
+                    *place = *byte;
+                }
+            }
+        }
         Ok(())
     }
 
@@ -137,6 +185,14 @@ impl<const WRITE: usize, const ERASE: usize> NorFlash for Nor<WRITE, ERASE> {
         assert!(from.is_multiple_of(ERASE) && to.is_multiple_of(ERASE));
         for sector in (from..to).step_by(ERASE) {
             let tear = self.operation()?;
+            let units = sector / WRITE..(sector + ERASE) / WRITE;
+            if tear.is_none() {
+                self.torn.retain(|unit, _| !units.contains(unit));
+            }
+            let is_torn = !matches!(tear, None | Some(Tear::Before));
+            for unit in units.clone().filter(|_| is_torn) {
+                self.tear(unit, vec![0xff; WRITE]);
+            }
             for index in 0..ERASE {
                 let old = self.bytes[sector + index];
                 self.bytes[sector + index] = match tear {
@@ -145,11 +201,13 @@ impl<const WRITE: usize, const ERASE: usize> NorFlash for Nor<WRITE, ERASE> {
                     Some(tear) => self.torn(tear, (index, ERASE), old, 0xff),
                 };
             }
-            let units = sector / WRITE..(sector + ERASE) / WRITE;
             match tear {
                 // Nothing has happened.
                 Some(Tear::Before) => {}
-                None | Some(Tear::After) => self.written[units].fill(false),
+                None => self.written[units].fill(false),
+                Some(Tear::After) if self.reads == Torn::Settled => {
+                    self.written[units].fill(false);
+                }
                 // What was half erased must be erased before it is written.
                 Some(_) => self.written[units].fill(true),
             }
@@ -164,20 +222,30 @@ impl<const WRITE: usize, const ERASE: usize> NorFlash for Nor<WRITE, ERASE> {
         let from = offset as usize;
         assert!(from.is_multiple_of(WRITE) && bytes.len().is_multiple_of(WRITE));
         let units = from / WRITE..(from + bytes.len()) / WRITE;
-        assert!(
-            !self.written[units.clone()].contains(&true),
-            "written twice"
-        );
+        // A torn page may look erased; what is written over it comes to nothing
+        // certain.
+        let is_torn = |unit: &usize| self.torn.contains_key(unit);
+        let written_over = units.clone().any(|unit| is_torn(&unit));
+        let mut sound = units.clone().filter(|unit| !is_torn(unit));
+        assert!(!sound.any(|unit| self.written[unit]), "written twice");
         let tear = self.operation()?;
+        let is_torn = written_over || !matches!(tear, None | Some(Tear::Before));
+        for (unit, whole) in units.clone().zip(bytes.chunks(WRITE)).filter(|_| is_torn) {
+            self.tear(unit, whole.to_vec());
+        }
         for (index, byte) in bytes.iter().enumerate() {
             let old = self.bytes[from + index];
-            assert_eq!(old & byte, *byte, "a write cannot set bits");
+            assert!(
+                written_over || old & byte == *byte,
+                "a write cannot set bits"
+            );
             self.bytes[from + index] = match tear {
-                None => *byte,
+                None => old & byte,
                 Some(tear) => self.torn(tear, (index, bytes.len()), old, *byte),
             };
         }
-        for unit in units {
+        let untorn = |unit: &usize| !self.torn.contains_key(unit);
+        for unit in units.filter(untorn) {
             let left = &self.bytes[unit * WRITE..(unit + 1) * WRITE];
             self.written[unit] = tear.is_none() || left.iter().any(|byte| *byte != 0xff);
         }

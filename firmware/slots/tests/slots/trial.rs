@@ -33,20 +33,17 @@ fn the_running_model_says_what_it_is() {
         let model = device.boot().unwrap();
         assert_eq!((model.version, model.on_trial), (1, false));
         upload(device, &new).unwrap();
-        let states = device
-            .info()
-            .unwrap()
-            .map(|slot| (slot.state, slot.version));
+        let states = device.info().map(|slot| (slot.state, slot.version));
         assert_eq!(states, [(State::Good, Some(1)), (State::Trial, Some(2))]);
         let model = device.boot().unwrap();
         assert_eq!((model.version, model.on_trial), (2, true));
         let status = device.status();
         assert_eq!((status.version, status.origin), (2, Origin::Trial));
-        assert_eq!(device.info().unwrap()[1].state, State::Tried);
+        assert_eq!(device.info()[1].state, State::Tried);
         device.confirm().unwrap();
         device.confirm().unwrap();
         assert_eq!(device.status().origin, Origin::Update);
-        assert_eq!(device.info().unwrap()[1].state, State::Good);
+        assert_eq!(device.info()[1].state, State::Good);
         let model = device.boot().unwrap();
         assert_eq!((model.version, model.on_trial), (2, false));
     });
