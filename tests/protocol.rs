@@ -3,6 +3,8 @@
 
 #![cfg(unix)]
 
+mod drivers;
+
 use std::cell::RefCell;
 use std::collections::VecDeque;
 use std::convert::Infallible;
@@ -49,6 +51,12 @@ struct Host {
 }
 
 impl Host {
+    /// Whether nothing more will come: then there is the line's end to be read.
+    fn is_over(&self) -> bool {
+        let source = self.source.as_ref();
+        self.sent.is_empty() && source.is_none_or(|noise| noise.rounds == 0)
+    }
+
     fn fill(&mut self) {
         if let Some(source) = &mut self.source {
             while self.sent.is_empty() && source.rounds > 0 {
@@ -73,7 +81,7 @@ impl ReadReady for Line {
         if host.sent.is_empty() && host.source.as_mut().is_some_and(|noise| noise.below(4) > 0) {
             host.fill();
         }
-        Ok(!host.sent.is_empty())
+        Ok(!host.sent.is_empty() || host.is_over())
     }
 }
 
@@ -205,15 +213,20 @@ fn framed(message: &[u8]) -> Vec<u8> {
 
 /// A device with a small real model, at the end of a line in memory.
 fn with_device(test: impl FnOnce(&mut Device<'_, Line>, &Line)) {
+    let line = Line::default();
+    with_device_on(line.clone(), |device| test(device, &line));
+}
+
+/// A device with a small real model, at the end of any line.
+fn with_device_on<L: Read + ReadReady + Write>(line: L, test: impl FnOnce(&mut Device<'_, L>)) {
     let source = repository().join("tests/golden/tiny-v3");
     let packed = Packed::with_context(&source, WeightFormat::Q4, KvFormat::Q8, 32);
     let blob = packed.file.blob().unwrap();
     let plan = Plan::new(blob.manifest(), PlanOptions::packed(blob.manifest())).unwrap();
     let mut arena = Arena::for_plan(&plan).unwrap();
-    let line = Line::default();
     let memory = &mut arena.bytes_mut()[..plan.arena_bytes() as usize];
-    let mut device = Device::new(blob.bytes(), memory, line.clone(), BOARD).unwrap();
-    test(&mut device, &line);
+    let mut device = Device::new(blob.bytes(), memory, line, BOARD).unwrap();
+    test(&mut device);
 }
 
 /// Sends `bytes` and hands each response to `look`.
@@ -324,16 +337,19 @@ fn a_host_never_hangs_on_a_noisy_line() {
     assert!(connected > 30 && (30..120).contains(&answered));
 }
 
-/// A Hello and an answer.
-fn said_by_a_device() -> Vec<u8> {
-    let hello = Hello {
+fn hello() -> Hello<'static> {
+    Hello {
         protocol: VERSION,
         firmware: "test 1.0",
         model: "none",
         digest: [1; 8],
         target: "host",
         memory: Memory::default(),
-    };
+    }
+}
+
+/// A Hello and an answer.
+fn said_by_a_device() -> Vec<u8> {
     let text = Response::Text {
         part: Part::Answer,
         bytes: "naïve".as_bytes(),
@@ -341,7 +357,7 @@ fn said_by_a_device() -> Vec<u8> {
     let done = Response::Done(StopReason::Length);
     let mut buffer = [0; MAX_FRAME];
     let mut bytes = Vec::new();
-    for response in [Response::Hello(hello), text.clone(), text, done] {
+    for response in [Response::Hello(hello()), text.clone(), text, done] {
         bytes.extend_from_slice(encode(&response, &mut buffer).unwrap());
     }
     bytes

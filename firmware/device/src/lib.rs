@@ -1,15 +1,17 @@
 //! Serves a briquette over a serial line, in static memory.
 //!
 //! A board's firmware gives the file, an arena, a line and what it knows about
-//! itself; [`Device::serve`] answers requests until the line fails. Nothing
-//! here allocates, and no bytes on the line can stop it.
+//! itself; [`Device::serve`] answers requests as long as the line lives. Nothing
+//! here allocates, and neither bytes nor errors on the line can stop it.
 
 #![no_std]
 
 mod answer;
 mod bench;
+mod line;
 mod log;
 mod meter;
+mod polled;
 mod prompt;
 mod score;
 mod update;
@@ -30,6 +32,7 @@ use embedded_storage::nor_flash::NorFlash;
 
 use meter::Spent;
 
+pub use polled::Polled;
 pub use update::{FORMATS, NoFlash, accept};
 
 /// What a board knows about itself.
@@ -65,12 +68,14 @@ pub struct Device<'a, L, F = NoFlash> {
     memory: Memory,
     spent: Spent,
     slots: Option<Slots<F>>,
+    /// Errors of the line since the last byte.
+    failures: u32,
 }
 
 /// Why a device serves no longer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum End {
-    /// The line has ended.
+    /// The line has ended: it has something to read, and that is no byte.
     LineEnded,
     /// The host wants the board to start anew.
     Restart,
@@ -147,6 +152,7 @@ impl<'a, L: Read + ReadReady + Write> Device<'a, L> {
             session,
             spent: Spent::default(),
             slots: None,
+            failures: 0,
         }
     }
 
@@ -160,16 +166,18 @@ impl<'a, L: Read + ReadReady + Write> Device<'a, L> {
             memory: self.memory,
             spent: self.spent,
             slots,
+            failures: self.failures,
         }
     }
 }
 
 impl<L: Read + ReadReady + Write, F: NorFlash> Device<'_, L, F> {
-    /// Answers requests until the line fails or ends, or the host wants the
-    /// board to start anew.
+    /// Answers requests until the line ends, or the host wants the board to start
+    /// anew. Framing errors, breaks and overruns are passed over: what they hurt
+    /// is a frame, whose checksum tells.
     ///
     /// # Errors
-    /// What the line failed with.
+    /// What the line failed with if it takes no bytes, or does nothing but fail.
     pub fn serve(&mut self) -> Result<End, L::Error> {
         log::info!(
             "{=str} serves {=str}: context {=u32}, arena {=u64} bytes, stack {=u32} bytes",
@@ -181,11 +189,10 @@ impl<L: Read + ReadReady + Write, F: NorFlash> Device<'_, L, F> {
         );
         let mut frames = Frames::new();
         loop {
-            let mut byte = [0];
-            if self.line.read(&mut byte)? == 0 {
+            let Some(byte) = self.await_byte()? else {
                 return Ok(End::LineEnded);
-            }
-            let Some(request) = frames.push::<Request<'_>>(byte[0]) else {
+            };
+            let Some(request) = frames.push::<Request<'_>>(byte) else {
                 continue;
             };
             // What a request borrows from `frames` is used up before the
@@ -258,11 +265,10 @@ impl<L: Read + ReadReady + Write, F: NorFlash> Device<'_, L, F> {
         // Not more than a frame at a time: whoever sends without end must not
         // keep the answer from going on.
         for _ in 0..MAX_FRAME {
-            let mut byte = [0];
-            if !self.line.read_ready()? || self.line.read(&mut byte)? == 0 {
+            let Some(byte) = self.waiting_byte()? else {
                 break;
-            }
-            match frames.push::<Request<'_>>(byte[0]) {
+            };
+            match frames.push::<Request<'_>>(byte) {
                 None => {}
                 Some(Ok(Request::Stop)) => return Ok(true),
                 Some(Ok(Request::Hello)) => self.hello()?,

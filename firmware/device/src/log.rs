@@ -19,4 +19,14 @@ macro_rules! warning {
     }};
 }
 
-pub(crate) use {info, warning};
+/// `$value` is shown as its `Debug`.
+macro_rules! debugged {
+    ($text:literal, $value:expr) => {{
+        #[cfg(feature = "defmt")]
+        defmt::warn!($text, defmt::Debug2Format($value));
+        #[cfg(not(feature = "defmt"))]
+        let _ = $value;
+    }};
+}
+
+pub(crate) use {debugged, info, warning};
