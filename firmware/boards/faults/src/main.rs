@@ -5,7 +5,7 @@
 
 use core::hint::black_box;
 
-use board_runtime as _;
+use board_runtime::guarded::{self, Refused};
 use semihosting::experimental::env;
 
 #[cortex_m_rt::entry]
@@ -15,8 +15,21 @@ fn main() -> ! {
     match fault {
         Some(Ok("panic")) => panic!("as it was told to"),
         Some(Ok("undefined")) => cortex_m::asm::udf(),
+        Some(Ok("guarded")) => panic!("{:?}", read_nowhere()),
         Some(Ok("overflow")) => panic!("the stack has room for {} calls", calls(u32::MAX)),
         _ => panic!("no such fault"),
+    }
+}
+
+/// What reading gives where there is no memory on `mps3-an547`, and where there is.
+fn read_nowhere() -> [Result<(), Refused>; 2] {
+    let mut bytes = [0; 16];
+    // SAFETY: nothing is there, neither registers nor objects; then the vectors.
+    unsafe {
+        [
+            guarded::read(0x30ff_fff0, &mut bytes),
+            guarded::read(0, &mut bytes),
+        ]
     }
 }
 

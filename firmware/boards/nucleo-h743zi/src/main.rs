@@ -14,6 +14,8 @@ use embassy_stm32::rcc::{
 use embassy_stm32::usart::{BufferedInterruptHandler, BufferedUart, Config};
 use static_cell::ConstStaticCell;
 
+mod errata;
+
 board_runtime::model!();
 
 const BOARD: Board = Board {

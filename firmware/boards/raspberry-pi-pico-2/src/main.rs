@@ -5,8 +5,9 @@
 #![no_main]
 
 use board_runtime::stack;
-use briquette_device::Board;
+use briquette_device::{Board, Polled};
 use embassy_rp::bind_interrupts;
+use embassy_rp::pac::PADS_BANK0;
 use embassy_rp::peripherals::UART0;
 use embassy_rp::uart::{BufferedInterruptHandler, BufferedUart, Config};
 use static_cell::ConstStaticCell;
@@ -25,6 +26,9 @@ const BOARD: Board = Board {
 bind_interrupts!(struct Interrupts {
     UART0_IRQ => BufferedInterruptHandler<UART0>;
 });
+
+/// The number of the pin that receives.
+const RECEIVES: usize = 1;
 
 /// Whatever the host says while the model computes has room here: two frames.
 static RECEIVED: ConstStaticCell<[u8; 1024]> = ConstStaticCell::new([0; 1024]);
@@ -45,5 +49,9 @@ fn main() -> ! {
         RECEIVED.take(),
         Config::default(),
     );
+    // A receiver that nothing drives would take noise for breaks and bytes. The
+    // driver sets the pad up without a pull.
+    PADS_BANK0.gpio(RECEIVES).modify(|pad| pad.set_pue(true));
+    let line = Polled::new(line);
     board_runtime::serve(&MODEL.0, &mut ARENA.take().0, line, BOARD)
 }

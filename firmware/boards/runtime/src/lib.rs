@@ -6,6 +6,7 @@
 #[cfg(feature = "qemu")]
 pub mod cmsdk_uart;
 mod end;
+pub mod guarded;
 pub mod stack;
 
 use briquette_device::{Board, Device, End};
@@ -85,8 +86,7 @@ fn run<L: Read + ReadReady + Write, F: NorFlash>(
         Ok(mut device) => match device.serve() {
             Ok(End::Restart) => {
                 defmt::info!("starting anew");
-                defmt::flush();
-                cortex_m::peripheral::SCB::sys_reset();
+                end::restart();
             }
             Ok(End::LineEnded) => defmt::error!("the serial line has ended"),
             Err(_) => defmt::error!("the serial line failed"),
