@@ -26,12 +26,14 @@ const BOARDS: [&str; 2] = ["mps2-an500", "mps3-an547"];
 /// Version of the model in the program.
 const FACTORY: u32 = 3;
 
-/// The program of a board with a model, and the key to updates in it.
+/// The program of a board with a model, and the key to updates in it: a path from
+/// where the build is called.
 fn build(board: &str, model: &Path, key: &Path) -> PathBuf {
     let mut build = script("firmware/build");
     build
         .args([board.as_ref(), model.as_os_str()])
-        .env("BRIQUETTE_UPDATE_KEY", key)
+        .current_dir(key.parent().unwrap())
+        .env("BRIQUETTE_UPDATE_KEY", key.file_name().unwrap())
         .env("BRIQUETTE_MODEL_VERSION", FACTORY.to_string());
     PathBuf::from(printed(&mut build).trim())
 }

@@ -2,7 +2,7 @@
 //! memory that it needs.
 
 use std::path::{Path, PathBuf};
-use std::{env, fs};
+use std::{env, fmt, fs};
 
 use briquette_engine::EngineError;
 use briquette_engine::blob::Blob;
@@ -27,7 +27,9 @@ const EXPERT_SLOTS: &str = "BRIQUETTE_EXPERT_SLOTS";
 /// be; puts `memory.x` where the linker looks.
 pub fn main() {
     if let slots @ 1.. = expert_slots() {
-        panic!("{EXPERT_SLOTS} is {slots}, but this board reads its flash in place");
+        fail(&format!(
+            "{EXPERT_SLOTS} is {slots}, but this board reads its flash in place"
+        ));
     }
     write_program(0);
 }
@@ -62,7 +64,13 @@ fn expert_slots() -> u32 {
     };
     slots
         .parse()
-        .unwrap_or_else(|_| panic!("{EXPERT_SLOTS} is `{slots}`, not a number"))
+        .unwrap_or_else(|_| fail(&format!("{EXPERT_SLOTS} is `{slots}`, not a number")))
+}
+
+/// Ends the build with a message about what it was told.
+fn fail(message: &str) -> ! {
+    println!("cargo::error={message}");
+    std::process::exit(1)
 }
 
 fn out_dir() -> PathBuf {
@@ -76,14 +84,17 @@ fn write_program(slots: u32) {
     println!("cargo::rustc-link-arg=-Tdefmt.x");
 
     let Some(model) = env::var_os(MODEL) else {
-        panic!("{MODEL} is not set: which briquette is to be flashed?");
+        fail(&format!(
+            "{MODEL} is not set: which briquette is to be flashed?"
+        ));
     };
     let model = PathBuf::from(model).canonicalize();
-    let model = model.unwrap_or_else(|error| panic!("{MODEL}: {error}"));
+    let model = model.unwrap_or_else(|error| fail(&format!("{MODEL}: {error}")));
     println!("cargo::rerun-if-changed={}", model.display());
-    let bytes = fs::read(&model).unwrap_or_else(|error| panic!("{}: {error}", model.display()));
-    let (planned, promised) =
-        arena_bytes(&bytes, slots).unwrap_or_else(|error| panic!("{}: {error}", model.display()));
+    let unusable =
+        |error: &dyn fmt::Display| -> ! { fail(&format!("{}: {error}", model.display())) };
+    let bytes = fs::read(&model).unwrap_or_else(|error| unusable(&error));
+    let (planned, promised) = arena_bytes(&bytes, slots).unwrap_or_else(|error| unusable(&error));
     let program = format!(
         "/// The briquette, where the core reads it in place.\n\
          #[unsafe(link_section = \".model\")]\n\
@@ -108,7 +119,7 @@ fn updates(arena: u64) -> String {
     println!("cargo::rerun-if-env-changed={KEY}");
     let version = env::var(VERSION).map_or(0, |text| {
         text.parse::<u32>()
-            .unwrap_or_else(|error| panic!("{VERSION}={text}: {error}"))
+            .unwrap_or_else(|error| fail(&format!("{VERSION}={text}: {error}")))
     });
     let wanted = env::var_os(KEY).map(|path| {
         let key = public_key(&PathBuf::from(path));
@@ -120,10 +131,17 @@ fn updates(arena: u64) -> String {
 
 fn public_key(path: &Path) -> [u8; 32] {
     println!("cargo::rerun-if-changed={}", path.display());
-    let pem = fs::read_to_string(path)
-        .unwrap_or_else(|error| panic!("{KEY}: {}: {error}", path.display()));
+    let unusable = |error: &dyn fmt::Display| -> ! {
+        let path = std::path::absolute(path).unwrap_or(path.to_owned());
+        fail(&format!(
+            "{KEY} names {}, which is no public key: {error}; `briquette device keygen` makes \
+             one, in a file that ends in .pub",
+            path.display()
+        ))
+    };
+    let pem = fs::read_to_string(path).unwrap_or_else(|error| unusable(&error));
     VerifyingKey::from_public_key_pem(&pem)
-        .unwrap_or_else(|error| panic!("{KEY}: {}: {error}", path.display()))
+        .unwrap_or_else(|error| unusable(&error))
         .to_bytes()
 }
 
