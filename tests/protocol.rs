@@ -4,6 +4,7 @@
 #![cfg(unix)]
 
 mod drivers;
+mod losses;
 
 use std::cell::RefCell;
 use std::collections::VecDeque;

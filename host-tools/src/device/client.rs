@@ -4,13 +4,13 @@ use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
 use briquette_protocol::{
-    FrameError, Frames, Hello, MAX_FRAME, MAX_TEXT, Memory, Part, Prompt, Request, Response,
-    Statistics, StopReason, encode,
+    FrameError, Frames, Hello, MAX_FRAME, MAX_TEXT, Memory, Part, Prompt, Refusal, Request,
+    Response, Statistics, StopReason, encode,
 };
 
 use super::{DeviceError, Line};
 
-/// How long a device may be silent.
+/// How long a device may be silent, or take no bytes.
 #[derive(Debug, Clone, Copy)]
 pub struct Patience {
     /// Before it has said who it is.
@@ -30,6 +30,13 @@ impl Default for Patience {
 
 /// A device that may still be starting is asked again after this time.
 const ASK_AGAIN: Duration = Duration::from_millis(1000);
+/// How often a request is sent again that the line may have lost.
+pub(super) const ATTEMPTS: u32 = 5;
+/// How long the answer to a request may take when the device says that some frame
+/// was hurt: it may have been another one.
+const AFTER_HURT: Duration = Duration::from_millis(200);
+/// A device that says nothing for so long is asked whether it works at all.
+const PROBE: Duration = Duration::from_secs(3);
 
 /// Who a device is.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -92,12 +99,11 @@ impl Client {
             waiting: VecDeque::new(),
             bytes: 0,
         };
+        ears.line.set_patience(patience.hello);
         let start = Instant::now();
         let mut asked: Option<Instant> = None;
         while start.elapsed() < patience.hello {
             if asked.is_none_or(|time| time.elapsed() > ASK_AGAIN) {
-                // A zero byte ends whatever another host has left unfinished.
-                ears.line.write(&[0])?;
                 send(&mut ears.line, &Request::Stop)?;
                 send(&mut ears.line, &Request::Hello)?;
                 asked = Some(Instant::now());
@@ -110,6 +116,7 @@ impl Client {
             match ears.next(hello) {
                 Heard::Response(Some(info)) => {
                     ears.let_finish(patience.hello.saturating_sub(start.elapsed()))?;
+                    ears.line.set_patience(patience.work);
                     return Ok(Self {
                         ears,
                         patience,
@@ -153,17 +160,10 @@ impl Client {
     /// # Errors
     /// If the line fails or the device is silent.
     pub fn statistics(&mut self) -> Result<Statistics, DeviceError> {
-        send(&mut self.ears.line, &Request::Statistics)?;
-        loop {
-            let statistics = |response: Response<'_>| match response {
-                Response::Statistics(statistics) => Some(statistics),
-                _ => None,
-            };
-            let heard = self.receive(&mut |_| Ok(()), statistics)?;
-            if let Some(statistics) = heard {
-                return Ok(statistics);
-            }
-        }
+        self.ask(&Request::Statistics, ASK_AGAIN, |response| match response {
+            Response::Statistics(statistics) => Some(Ok(statistics)),
+            _ => None,
+        })
     }
 
     /// Lets the device answer `prompt`. Its text goes to `emit` as it comes, in
@@ -211,40 +211,138 @@ impl Client {
         })
     }
 
-    /// Sends `request` and hands responses to `look` until it is done.
+    /// Sends `request` and hands responses to `look` until it is done. It is sent
+    /// again only when the device turns out not to have heard it.
     pub(super) fn work(
         &mut self,
         request: &Request<'_>,
         interrupted: &dyn Fn() -> bool,
         mut look: impl FnMut(Response<'_>),
     ) -> Result<StopReason, DeviceError> {
+        let patience = self.patience.work;
+        let mut work = Work::default();
         send(&mut self.ears.line, request)?;
-        let mut stopping = false;
-        let mut stop = |line: &mut Line| {
-            if !stopping && interrupted() {
-                stopping = true;
-                send(line, &Request::Stop)?;
-            }
-            Ok(())
-        };
         loop {
-            let end = self.receive(&mut stop, |response| match response {
-                Response::Done(reason) => Some(Ok(reason)),
-                Response::Refused(refusal) => Some(Err(refusal)),
+            let within = work.patience(patience);
+            let mut stop = |line: &mut Line| {
+                if !work.is_stopping && interrupted() {
+                    work.is_stopping = true;
+                    send(line, &Request::Stop)?;
+                }
+                Ok(())
+            };
+            let heard = self.receive(within, &mut stop, |response| match response {
+                Response::Done(reason) => Event::End(Ok(reason)),
+                Response::Refused(Refusal::Frame(_)) => Event::Hurt,
+                Response::Refused(Refusal::Busy) if work.is_probed => Event::Busy,
+                Response::Statistics(_) if work.is_probed => Event::Idle,
+                Response::Refused(refusal) => Event::End(Err(refusal)),
                 response => {
                     look(response);
-                    None
+                    Event::Progress
                 }
-            })?;
-            if let Some(end) = end {
-                return Ok(end?);
+            });
+            let event = match heard {
+                Err(DeviceError::Silent { .. }) if within < patience => Event::Silence,
+                heard => heard?,
+            };
+            work.is_heard |= !matches!(event, Event::Silence | Event::Hurt);
+            match event {
+                Event::Progress => {}
+                Event::End(end) => {
+                    self.forget_probe(&work)?;
+                    return Ok(end?);
+                }
+                Event::Hurt if work.is_stopping => send(&mut self.ears.line, &Request::Stop)?,
+                Event::Hurt | Event::Silence if work.is_probed => {}
+                Event::Hurt | Event::Silence => {
+                    work.is_probed = true;
+                    send(&mut self.ears.line, &Request::Statistics)?;
+                }
+                Event::Busy => work.is_probed = false,
+                Event::Idle if work.lost == ATTEMPTS => {
+                    return Err(Refusal::Frame(FrameError::Broken).into());
+                }
+                Event::Idle => {
+                    work.is_probed = false;
+                    work.is_heard = false;
+                    work.lost += 1;
+                    send(&mut self.ears.line, request)?;
+                }
             }
         }
     }
 
-    /// What `look` makes of the next response; does `meanwhile` while waiting.
+    /// Waits for what the device says to a probe that it has not answered yet.
+    fn forget_probe(&mut self, work: &Work) -> Result<(), DeviceError> {
+        let mut waits = work.is_probed;
+        while waits {
+            let heard = self.receive(ASK_AGAIN, &mut |_| Ok(()), |response| {
+                matches!(
+                    response,
+                    Response::Statistics(_) | Response::Refused(Refusal::Busy)
+                )
+            });
+            waits = match heard {
+                Err(DeviceError::Silent { .. } | DeviceError::Hurt { .. }) => false,
+                heard => !heard?,
+            };
+        }
+        Ok(())
+    }
+
+    /// Sends a request that may be sent twice, until `look` finds the answer: once
+    /// more whenever there is none for as long as `again`, or a frame is hurt.
+    pub(super) fn ask<R>(
+        &mut self,
+        request: &Request<'_>,
+        again: Duration,
+        mut look: impl FnMut(Response<'_>) -> Option<Result<R, Refusal>>,
+    ) -> Result<R, DeviceError> {
+        let patience = self.patience.work;
+        let again = again.min(patience / (ATTEMPTS + 1));
+        let start = Instant::now();
+        let mut attempts = 0;
+        loop {
+            send(&mut self.ears.line, request)?;
+            attempts += 1;
+            let is_last = attempts > ATTEMPTS;
+            let rest = patience.saturating_sub(start.elapsed());
+            match self.answer_within(if is_last { rest } else { again }, &mut look) {
+                Err(DeviceError::Silent { port, .. }) if is_last => {
+                    return Err(DeviceError::Silent { port, patience });
+                }
+                Err(DeviceError::Silent { .. } | DeviceError::Hurt { .. }) if !is_last => {}
+                answer => return answer,
+            }
+        }
+    }
+
+    fn answer_within<R>(
+        &mut self,
+        within: Duration,
+        look: &mut impl FnMut(Response<'_>) -> Option<Result<R, Refusal>>,
+    ) -> Result<R, DeviceError> {
+        let mut deadline = Instant::now() + within;
+        loop {
+            let rest = deadline.saturating_duration_since(Instant::now());
+            let heard = self.receive(rest, &mut |_| Ok(()), |response| match response {
+                Response::Refused(Refusal::Frame(_)) => Err(()),
+                response => Ok(look(response)),
+            })?;
+            match heard {
+                Ok(Some(answer)) => return Ok(answer?),
+                Ok(None) => {}
+                Err(()) => deadline = deadline.min(Instant::now() + AFTER_HURT),
+            }
+        }
+    }
+
+    /// What `look` makes of the next response; does `meanwhile` while waiting for
+    /// it as long as `within`.
     pub(super) fn receive<R>(
         &mut self,
+        within: Duration,
         meanwhile: &mut dyn FnMut(&mut Line) -> Result<(), DeviceError>,
         look: impl FnOnce(Response<'_>) -> R,
     ) -> Result<R, DeviceError> {
@@ -265,7 +363,7 @@ impl Client {
                     return Err(DeviceError::Hurt { port, source });
                 }
             }
-            if start.elapsed() > self.patience.work {
+            if start.elapsed() > within {
                 return Err(DeviceError::Silent {
                     port: self.ears.line.port().to_owned(),
                     patience: self.patience.work,
@@ -275,6 +373,44 @@ impl Client {
             self.ears.listen()?;
         }
     }
+}
+
+/// How far a request has come that must not be done twice.
+#[derive(Debug, Default)]
+struct Work {
+    is_stopping: bool,
+    /// Whether the device has said anything about it.
+    is_heard: bool,
+    /// Whether the device was asked for its statistics and has not answered. A
+    /// device answers in turn, and refuses this while it works: so its answer
+    /// tells whether it works.
+    is_probed: bool,
+    /// How often it was lost.
+    lost: u32,
+}
+
+impl Work {
+    /// How long the device may be silent now.
+    fn patience(&self, patience: Duration) -> Duration {
+        if self.is_heard || self.is_probed {
+            patience
+        } else {
+            PROBE.min(patience)
+        }
+    }
+}
+
+/// What happens to a request that must not be done twice.
+enum Event {
+    Progress,
+    End(Result<StopReason, Refusal>),
+    /// The device has received a broken frame.
+    Hurt,
+    Silence,
+    /// The device works on it.
+    Busy,
+    /// The device does not work on it.
+    Idle,
 }
 
 /// A line, and what has arrived on it.
@@ -320,11 +456,13 @@ impl Ears {
     }
 }
 
+/// Sends `request` behind a zero byte, which ends whatever another program, noise
+/// or a lost byte has left on the line.
 pub(super) fn send(line: &mut Line, request: &Request<'_>) -> Result<(), DeviceError> {
     let mut buffer = [0; MAX_FRAME];
     // Requests that are too long for a frame were refused before.
     match encode(request, &mut buffer) {
-        Ok(frame) => line.write(frame),
+        Ok(frame) => line.write(&[&[0], frame].concat()),
         Err(source) => Err(DeviceError::Hurt {
             port: line.port().to_owned(),
             source,

@@ -31,7 +31,9 @@ pub enum DeviceError {
     },
     /// Another program uses the port.
     #[error(
-        "{port}: the port is busy; close the program that uses it (a terminal, probe-rs, another briquette)"
+        "{port}: the port is busy; close the program that uses it (a terminal, probe-rs, another \
+         briquette; on Linux often ModemManager, for half a minute after a device was plugged \
+         in: wait, or sudo systemctl stop ModemManager)"
     )]
     Busy {
         /// The port.
@@ -79,10 +81,23 @@ pub enum DeviceError {
         /// How long was waited.
         patience: Duration,
     },
+    /// No byte left.
+    #[error(
+        "{port}: the device takes no bytes for {} s; does it hang? Unplug it, or reset it; a slow \
+         line needs a longer --timeout",
+        patience.as_secs_f32()
+    )]
+    Stuck {
+        /// The port.
+        port: String,
+        /// How long was waited.
+        patience: Duration,
+    },
     /// Bytes arrived that say nothing.
     #[error(
         "{port}: {bytes} bytes arrived, but no message of a Briquette device; is this its serial \
-         line, and is --baud right?"
+         line, and is --baud right? On Linux, ModemManager may be talking to it: wait half a \
+         minute"
     )]
     Gibberish {
         /// The port.

@@ -9,12 +9,16 @@ use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::time::{Duration, Instant};
 
+use serialport::SerialPort;
+
 use super::DeviceError;
 
 /// How long one look at the line takes at most.
 const LOOK: Duration = Duration::from_millis(50);
-/// How long a device may keep us from sending.
+/// How long a device may keep us from sending, if nothing else is said.
 const WRITE: Duration = Duration::from_secs(10);
+/// How often the system is asked whether everything was sent.
+const DRAIN: Duration = Duration::from_millis(1);
 /// How long a connection may take.
 const CONNECT: Duration = Duration::from_secs(5);
 
@@ -66,14 +70,30 @@ impl fmt::Display for Port {
 }
 
 /// What carries bytes both ways. Reading and writing give up after [`LOOK`].
-trait Carrier: Read + Write + Send {}
+trait Carrier: Read + Write + Send {
+    /// Bytes that were written and wait to be sent, as far as the system tells.
+    fn unsent(&self) -> u32 {
+        0
+    }
+}
 
-impl<T: Read + Write + Send> Carrier for T {}
+impl Carrier for TcpStream {}
+
+#[cfg(unix)]
+impl Carrier for UnixStream {}
+
+impl Carrier for Box<dyn SerialPort> {
+    fn unsent(&self) -> u32 {
+        self.bytes_to_write().unwrap_or(0)
+    }
+}
 
 /// An open line.
 pub struct Line {
     carrier: Box<dyn Carrier>,
     port: String,
+    /// How long the other side may take no bytes.
+    patience: Duration,
 }
 
 impl fmt::Debug for Line {
@@ -108,10 +128,7 @@ impl Line {
                 return Err(open_error(&name, &error));
             }
         };
-        Ok(Self {
-            carrier,
-            port: name,
-        })
+        Ok(Self::over(carrier, name))
     }
 
     /// The line at the other end of a connected socket.
@@ -124,10 +141,7 @@ impl Line {
             .set_read_timeout(Some(LOOK))
             .and_then(|()| stream.set_write_timeout(Some(LOOK)));
         limits.map_err(|error| open_error(&port, &error))?;
-        Ok(Self {
-            carrier: Box::new(stream),
-            port,
-        })
+        Ok(Self::over(Box::new(stream), port))
     }
 
     /// The line at the other end of a TCP connection.
@@ -140,10 +154,20 @@ impl Line {
             .and_then(|()| stream.set_read_timeout(Some(LOOK)))
             .and_then(|()| stream.set_write_timeout(Some(LOOK)));
         limits.map_err(|error| open_error(&port, &error))?;
-        Ok(Self {
-            carrier: Box::new(stream),
+        Ok(Self::over(Box::new(stream), port))
+    }
+
+    fn over(carrier: Box<dyn Carrier>, port: String) -> Self {
+        Self {
+            carrier,
             port,
-        })
+            patience: WRITE,
+        }
+    }
+
+    /// From now on the other side may take no bytes for so long.
+    pub(super) const fn set_patience(&mut self, patience: Duration) {
+        self.patience = patience;
     }
 
     /// The port's name.
@@ -175,11 +199,18 @@ impl Line {
             match self.carrier.write(bytes) {
                 Ok(0) => return Err(self.gone()),
                 Ok(count) => bytes = &bytes[count..],
-                Err(error) if is_wait(error.kind()) && start.elapsed() < WRITE => {}
+                Err(error) if is_wait(error.kind()) && start.elapsed() < self.patience => {}
                 Err(error) => return Err(self.failed(error)),
             }
         }
-        self.carrier.flush().map_err(|error| self.failed(error))
+        // Not by `flush`: some drivers wait for ever when the device takes nothing.
+        while self.carrier.unsent() > 0 {
+            if start.elapsed() >= self.patience {
+                return Err(self.failed(ErrorKind::TimedOut.into()));
+            }
+            std::thread::sleep(DRAIN);
+        }
+        Ok(())
     }
 
     fn gone(&self) -> DeviceError {
@@ -197,9 +228,9 @@ impl Line {
         ) || source.raw_os_error() == Some(EIO);
         match source.kind() {
             _ if pulled => DeviceError::Gone { port },
-            ErrorKind::TimedOut | ErrorKind::WouldBlock => DeviceError::Silent {
+            ErrorKind::TimedOut | ErrorKind::WouldBlock => DeviceError::Stuck {
                 port,
-                patience: WRITE,
+                patience: self.patience,
             },
             _ => DeviceError::Line { port, source },
         }
@@ -217,34 +248,46 @@ const fn is_wait(kind: ErrorKind) -> bool {
     )
 }
 
-fn open_serial(path: &str, baud: u32) -> Result<Box<dyn serialport::SerialPort>, DeviceError> {
-    use serialport::ErrorKind as Kind;
-    let opened = serialport::new(path, baud).timeout(LOOK).open();
-    opened.map_err(|error| {
-        let port = path.to_owned();
-        match error.kind() {
-            Kind::Io(ErrorKind::PermissionDenied) => DeviceError::Permission { port },
-            Kind::Io(ErrorKind::NotFound) | Kind::NoDevice if !exists(path) => {
-                DeviceError::NoPort {
-                    port,
-                    found: serialport::available_ports()
-                        .map(|ports| ports.into_iter().map(|port| port.port_name).collect())
-                        .unwrap_or_default(),
-                }
-            }
-            // A port that is there and yet is not: somebody holds it.
-            Kind::NoDevice => DeviceError::Busy { port },
-            _ => DeviceError::Open {
-                port,
-                what: error.to_string(),
-            },
-        }
+fn open_serial(path: &str, baud: u32) -> Result<Box<dyn SerialPort>, DeviceError> {
+    settings(path, baud).open().map_err(|error| {
+        let found: Vec<String> = serialport::available_ports()
+            .map(|ports| ports.into_iter().map(|port| port.port_name).collect())
+            .unwrap_or_default();
+        // Elsewhere than on Unix, ports are no files.
+        let is_there = (cfg!(unix) && Path::new(path).exists())
+            || found.iter().any(|name| name.eq_ignore_ascii_case(path));
+        serial_error(path, &error, is_there, found)
     })
 }
 
-/// Whether there is such a file. Elsewhere than on Unix, ports are no files.
-fn exists(path: &str) -> bool {
-    cfg!(unix) && Path::new(path).exists()
+/// Linux raises DTR by itself when a port is opened; Windows does not, and many USB
+/// devices send nothing without.
+fn settings(path: &str, baud: u32) -> serialport::SerialPortBuilder {
+    serialport::new(path, baud).timeout(LOOK).dtr_on_open(true)
+}
+
+/// Why the serial port at `path` cannot be opened, which `is_there` or is not.
+fn serial_error(
+    path: &str,
+    error: &serialport::Error,
+    is_there: bool,
+    found: Vec<String>,
+) -> DeviceError {
+    use serialport::ErrorKind as Kind;
+    let port = path.to_owned();
+    match error.kind() {
+        Kind::Io(ErrorKind::PermissionDenied) => DeviceError::Permission { port },
+        Kind::Io(ErrorKind::NotFound) | Kind::NoDevice if !is_there => {
+            DeviceError::NoPort { port, found }
+        }
+        // A port that is there and yet is not: somebody holds it. Windows denies
+        // access to it.
+        Kind::NoDevice => DeviceError::Busy { port },
+        _ => DeviceError::Open {
+            port,
+            what: error.to_string(),
+        },
+    }
 }
 
 fn connect(address: &str) -> io::Result<TcpStream> {
@@ -273,6 +316,59 @@ fn open_error(port: &str, error: &io::Error) -> DeviceError {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_serial_port_is_told_that_somebody_listens() {
+        let plain = serialport::new("COM3", 115_200).timeout(LOOK);
+        assert_eq!(settings("COM3", 115_200), plain.dtr_on_open(true));
+    }
+
+    /// What Windows says of a port that another program has open: access denied,
+    /// which serialport gives as no device.
+    #[test]
+    fn a_port_that_is_there_and_cannot_be_had_is_busy() {
+        let denied = serialport::Error::new(serialport::ErrorKind::NoDevice, "Access is denied.");
+        let error = serial_error("COM3", &denied, true, vec!["COM3".into()]);
+        assert!(matches!(error, DeviceError::Busy { .. }), "{error}");
+        assert!(error.to_string().contains("ModemManager"), "{error}");
+        let error = serial_error("COM4", &denied, false, vec!["COM3".into()]);
+        assert!(error.to_string().contains("found: COM3"), "{error}");
+    }
+
+    /// A port that takes bytes and never sends them.
+    struct Swallowing;
+
+    impl Read for Swallowing {
+        fn read(&mut self, _: &mut [u8]) -> io::Result<usize> {
+            Err(ErrorKind::TimedOut.into())
+        }
+    }
+
+    impl Write for Swallowing {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            Ok(bytes.len())
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            panic!("this would wait for ever")
+        }
+    }
+
+    impl Carrier for Swallowing {
+        fn unsent(&self) -> u32 {
+            7
+        }
+    }
+
+    #[test]
+    fn a_device_that_takes_nothing_is_given_up_in_time() {
+        let mut line = Line::over(Box::new(Swallowing), "COM3".into());
+        line.set_patience(Duration::from_millis(100));
+        let start = Instant::now();
+        let error = line.write(b"hello").unwrap_err();
+        assert!(matches!(error, DeviceError::Stuck { .. }), "{error}");
+        assert!(start.elapsed() < Duration::from_secs(5));
+    }
 
     #[test]
     fn ports_are_read_as_people_write_them() {

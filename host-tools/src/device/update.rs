@@ -1,16 +1,21 @@
 //! Sending a new model to a device.
 
+use std::time::Duration;
+
 use briquette_protocol::update::{
-    MAX_PIECE, UpdateRefusal, UpdateRequest, UpdateResponse, UpdateStatus,
+    MAX_PIECE, Origin, UpdateRefusal, UpdateRequest, UpdateResponse, UpdateStatus,
 };
 use briquette_protocol::{MAX_IDS, Refusal, Request, Response};
 
-use super::client::{Client, send};
+use super::client::{ATTEMPTS, Client, send};
 use super::{DeviceError, Line};
 use crate::update::Update;
 
-/// How often a piece is sent again if the line loses it.
-const ATTEMPTS: u32 = 5;
+/// When a request is sent again that the device answers at once, or as soon as it
+/// has erased a sector.
+const PIECE: Duration = Duration::from_secs(1);
+/// When one is sent again that makes it verify or erase something first.
+const WORK: Duration = Duration::from_secs(5);
 
 impl Client {
     /// Which model runs, and how much room there is for another.
@@ -18,7 +23,7 @@ impl Client {
     /// # Errors
     /// If the line fails, or the device is silent or takes no updates.
     pub fn update_status(&mut self) -> Result<UpdateStatus, DeviceError> {
-        self.ask(UpdateRequest::Status, |response| match response {
+        self.ask_update(UpdateRequest::Status, PIECE, |response| match response {
             UpdateResponse::Status(status) => Some(status),
             _ => None,
         })
@@ -41,38 +46,44 @@ impl Client {
             metadata: &update.metadata,
             signature: &update.signature,
         };
-        let mut offset = self.ask(begin, waiting)?;
-        let mut attempts = 0;
+        let mut offset = self.ask_update(begin, WORK, |response| match response {
+            UpdateResponse::Waiting(offset) => Some(offset),
+            _ => None,
+        })?;
+        let mut setbacks = 0;
         while let Some(rest @ [_, ..]) = update.blob.get(offset as usize..) {
             if interrupted() {
                 return Ok(false);
             }
-            let bytes = &rest[..rest.len().min(MAX_PIECE)];
-            match self.ask(UpdateRequest::Piece { offset, bytes }, waiting) {
-                Ok(next) => {
-                    attempts = 0;
-                    offset = next;
-                    each(u64::from(next));
-                }
-                Err(DeviceError::Refused(refusal)) if attempts < ATTEMPTS => {
-                    attempts += 1;
-                    match refusal {
-                        // The answer to an earlier piece was lost.
-                        Refusal::Update(UpdateRefusal::OutOfOrder { expected }) => {
-                            offset = expected;
-                        }
-                        // The piece was hurt on its way.
-                        Refusal::Frame(_) => {}
-                        other => return Err(other.into()),
-                    }
-                }
-                Err(error) => return Err(error),
+            let next = self.send_piece(offset, &rest[..rest.len().min(MAX_PIECE)])?;
+            setbacks = if next > offset { 0 } else { setbacks + 1 };
+            if setbacks > ATTEMPTS {
+                let refusal = UpdateRefusal::OutOfOrder { expected: next };
+                return Err(Refusal::Update(refusal).into());
             }
+            offset = next;
+            each(u64::from(next));
         }
-        self.ask(UpdateRequest::Finish, |response| {
+        self.ask_update(UpdateRequest::Finish, WORK, |response| {
             (response == UpdateResponse::Verified).then_some(())
         })?;
         Ok(true)
+    }
+
+    /// Sends a piece until the device has it; returns where it waits for the next.
+    /// Answers to copies of earlier pieces, which say that it waits for this one,
+    /// are passed over.
+    fn send_piece(&mut self, offset: u32, bytes: &[u8]) -> Result<u32, DeviceError> {
+        let end = offset + bytes.len() as u32;
+        let request = Request::Update(UpdateRequest::Piece { offset, bytes });
+        self.ask(&request, PIECE, |response| match response {
+            Response::Update(UpdateResponse::Waiting(next)) if next == end => Some(Ok(next)),
+            Response::Refused(Refusal::Update(UpdateRefusal::OutOfOrder { expected })) => {
+                (expected != offset).then_some(Ok(expected))
+            }
+            Response::Refused(refusal) => Some(Err(refusal)),
+            _ => None,
+        })
     }
 
     /// Lets the device start anew; returns the line to it.
@@ -80,10 +91,39 @@ impl Client {
     /// # Errors
     /// If the line fails, or the device is silent or takes no updates.
     pub fn restart(mut self) -> Result<Line, DeviceError> {
-        self.ask(UpdateRequest::Restart, |response| {
-            (response == UpdateResponse::Restarting).then_some(())
-        })?;
-        Ok(self.into_line())
+        for _ in 0..=ATTEMPTS {
+            if self.is_restarting()? {
+                return Ok(self.into_line());
+            }
+            // Either the request was lost or the answer to it. A new model that
+            // runs already must not be started again: it would count as failed.
+            if self.update_status()?.origin == Origin::Trial {
+                return Ok(self.into_line());
+            }
+        }
+        Err(DeviceError::Silent {
+            port: self.line_mut().port().to_owned(),
+            patience: PIECE * (ATTEMPTS + 1),
+        })
+    }
+
+    /// Asks the device once to start anew; whether it says that it does.
+    fn is_restarting(&mut self) -> Result<bool, DeviceError> {
+        send(self.line_mut(), &Request::Update(UpdateRequest::Restart))?;
+        loop {
+            let heard = self.receive(PIECE, &mut |_| Ok(()), |response| match response {
+                Response::Update(UpdateResponse::Restarting) => Some(Ok(true)),
+                Response::Refused(Refusal::Frame(_)) => None,
+                Response::Refused(refusal) => Some(Err(refusal)),
+                _ => None,
+            });
+            match heard {
+                Ok(Some(answer)) => return Ok(answer?),
+                Ok(None) => {}
+                Err(DeviceError::Silent { .. } | DeviceError::Hurt { .. }) => return Ok(false),
+                Err(error) => return Err(error),
+            }
+        }
     }
 
     /// Lets the device compute `ids`, at most [`MAX_IDS`]; returns the CRC-32 of
@@ -106,29 +146,21 @@ impl Client {
         Ok(digests)
     }
 
-    /// Sends `request`; waits until `look` finds what it is for.
-    fn ask<R>(
+    /// Sends `request` until `look` finds the answer, or the device refuses.
+    fn ask_update<R>(
         &mut self,
         request: UpdateRequest<'_>,
+        again: Duration,
         look: impl Fn(UpdateResponse) -> Option<R>,
     ) -> Result<R, DeviceError> {
-        send(self.line_mut(), &Request::Update(request))?;
-        loop {
-            let heard = self.receive(&mut |_| Ok(()), |response| match response {
+        self.ask(
+            &Request::Update(request),
+            again,
+            |response| match response {
                 Response::Update(response) => look(response).map(Ok),
                 Response::Refused(refusal) => Some(Err(refusal)),
                 _ => None,
-            })?;
-            if let Some(end) = heard {
-                return Ok(end?);
-            }
-        }
-    }
-}
-
-const fn waiting(response: UpdateResponse) -> Option<u32> {
-    match response {
-        UpdateResponse::Waiting(offset) => Some(offset),
-        _ => None,
+            },
+        )
     }
 }

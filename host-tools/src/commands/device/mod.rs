@@ -63,18 +63,24 @@ pub(crate) struct Connection {
 /// How long to wait.
 #[derive(Debug, Clone, clap::Args)]
 pub(crate) struct PatienceArgs {
-    /// Seconds of silence after which a working device counts as gone
-    #[arg(long, default_value_t = 60.0, value_name = "SECONDS", value_parser = seconds)]
-    timeout: f32,
+    /// Seconds of silence after which a device counts as gone [default: 5 until it has said who it is, then 60]
+    #[arg(long, value_name = "SECONDS", value_parser = seconds)]
+    timeout: Option<f32>,
 }
 
 impl PatienceArgs {
-    /// How long to wait for what.
-    pub(crate) fn patience(&self) -> Patience {
-        let work = Duration::from_secs_f32(self.timeout);
-        Patience {
-            hello: Patience::default().hello.min(work),
-            work,
+    /// How long to wait, if nothing else was said as long as `hello` for the device
+    /// to say who it is.
+    pub(crate) fn patience(&self, hello: Duration) -> Patience {
+        match self.timeout.map(Duration::from_secs_f32) {
+            Some(patience) => Patience {
+                hello: patience,
+                work: patience,
+            },
+            None => Patience {
+                hello,
+                ..Patience::default()
+            },
         }
     }
 }
@@ -120,7 +126,8 @@ impl Connection {
     /// Opens the line and asks the device who it is.
     fn open(&self) -> Result<Client, CommandError> {
         let line = Line::open(&self.port, self.baud)?;
-        Ok(Client::connect(line, self.patience.patience())?)
+        let patience = self.patience.patience(Patience::default().hello);
+        Ok(Client::connect(line, patience)?)
     }
 }
 

@@ -70,11 +70,15 @@ fn once(client: &mut Client, args: &TalkArgs, prompt: &str) -> Result<(), Comman
     }
     let answer = ask(client, args, prompt)?;
     if args.json {
-        return print_json(client, &answer);
+        print_json(client, &answer)?;
+    } else {
+        println!();
+        print_costs(&answer);
     }
-    println!();
-    print_costs(&answer);
-    Ok(())
+    match answer.stop {
+        StopReason::Stopped => Err(CommandError::Interrupted),
+        _ => Ok(()),
+    }
 }
 
 fn chat(client: &mut Client, args: &TalkArgs) -> Result<(), CommandError> {
