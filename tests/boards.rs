@@ -42,6 +42,7 @@ fn real_boards_build_and_fit_their_profiles() {
         // The arena, and whether it was taken, at its alignment.
         assert_eq!(sizes.arena, planned + 64, "{board}");
         assert!(sizes.program <= target.reserved_flash_bytes, "{board}");
+        check_start(board);
         // What the profile keeps free for the rest of the program is enough
         // for it. The stack of the STM32 lies in another memory.
         let rest = match board {
@@ -50,6 +51,31 @@ fn real_boards_build_and_fit_their_profiles() {
         };
         assert!(rest + 64 <= target.reserved_ram_bytes, "{board}: {rest}");
     }
+}
+
+/// Whether a board's program has what must come before everything else, as the
+/// instructions of the Armv7-M and Armv8-M reference manuals.
+fn check_start(board: &str) {
+    let (what, code): (_, &[u8]) = match board {
+        // movw and movt of r0 with 0x51008108, movs r1, #1, str r1, [r0], dsb.
+        "nucleo-h743zi" => (
+            "READ_ISS_OVERRIDE (ES0392 2.2.9)",
+            &[
+                0x48, 0xF2, 0x08, 0x10, 0xC5, 0xF2, 0x00, 0x10, 0x01, 0x21, 0x01, 0x60, 0xBF, 0xF3,
+                0x4F, 0x8F,
+            ],
+        ),
+        // msr MSPLIM, r0.
+        _ => ("the stack's limit", &[0x80, 0xF3, 0x0A, 0x88]),
+    };
+    let target = match board {
+        "nucleo-h743zi" => "thumbv7em-none-eabihf",
+        _ => "thumbv8m.main-none-eabihf",
+    };
+    let program = format!("firmware/boards/target/{target}/release/{board}");
+    let program = std::fs::read(repository().join(program)).unwrap();
+    let found = program.windows(code.len()).any(|window| window == code);
+    assert!(found, "{board}: {what} is not set");
 }
 
 fn size_table(model: &Path) -> String {
@@ -92,6 +118,10 @@ fn a_uf2_file_has_the_program_and_the_model() {
     let file = std::fs::read(&path).unwrap();
     let (blocks, rest) = file.as_chunks::<512>();
     assert!(rest.is_empty());
+    let [first, blocks @ ..] = blocks else {
+        panic!("there are no blocks");
+    };
+    check_absolute_block(first);
     let mut flash = vec![0xFF; 4 << 20];
     for (number, block) in blocks.iter().enumerate() {
         let word = |at| u32::from_le_bytes(*block[at..].first_chunk().unwrap());
@@ -116,4 +146,23 @@ fn a_uf2_file_has_the_program_and_the_model() {
             .map(|at| &flash[at..])
             .any(|flash| flash.starts_with(blob))
     );
+}
+
+/// The workaround of RP2350-E10, with the numbers of picotool 2.3
+/// (`elf2uf2/elf2uf2.cpp`, `gen_abs_block`, and `boot/uf2.h`).
+fn check_absolute_block(block: &[u8; 512]) {
+    let word = |at| u32::from_le_bytes(*block[at..].first_chunk().unwrap());
+    assert_eq!(
+        [word(0), word(4), word(508)],
+        [0x0A32_4655, 0x9E5D_5157, 0x0AB1_6F30]
+    );
+    // A family and a tag, at the end of 16 MB, block 0 of 2, family `absolute`.
+    assert_eq!(
+        [word(8), word(12), word(16)],
+        [0x2000 | 0x8000, 0x10FF_FF00, 256]
+    );
+    assert_eq!([word(20), word(24), word(28)], [0, 2, 0xE48B_FF57]);
+    assert_eq!(block[32..288], [0xEF; 256]);
+    assert_eq!(word(288), 0x9957_E304);
+    assert_eq!(block[292..508], [0; 216]);
 }

@@ -5,6 +5,7 @@
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 
 use object::LittleEndian;
@@ -14,6 +15,8 @@ use object::read::elf::{ElfFile, ProgramHeader};
 use super::Program;
 use crate::files;
 
+/// Bytes of a block.
+const BLOCK: usize = 512;
 /// Bytes of flash in a block.
 const PAGE: usize = 256;
 /// Bytes that a boot loader erases at a time. It does so when it gets to the
@@ -25,6 +28,15 @@ const SECOND_MAGIC: u32 = 0x9E5D_5157;
 const LAST_MAGIC: u32 = 0x0AB1_6F30;
 /// The family is there, in the place of a file's size.
 const FAMILY_PRESENT: u32 = 0x2000;
+/// There are tags behind the page.
+const EXTENSIONS_PRESENT: u32 = 0x8000;
+/// The tag of a block that is not meant for flash.
+const IGNORE_BLOCK: u32 = 0x9957_E304;
+
+/// The family of what goes to an address, whatever partitions there are.
+const ABSOLUTE: u32 = 0xE48B_FF57;
+/// The families of the RP2350: Arm secure, RISC-V, Arm not secure.
+const RP2350: RangeInclusive<u32> = 0xE48B_FF59..=0xE48B_FF5B;
 
 /// Why there is no UF2 file.
 #[derive(Debug, thiserror::Error)]
@@ -91,23 +103,41 @@ fn pages(elf: &[u8]) -> Option<Pages> {
     Some(pages)
 }
 
+/// The file of `pages` for chips of `family`.
 fn blocks(pages: &Pages, family: u32) -> Vec<u8> {
-    let mut file = Vec::with_capacity(pages.len() * 512);
+    let mut file = Vec::with_capacity((pages.len() + 1) * BLOCK);
+    if RP2350.contains(&family) {
+        file.extend(absolute_block());
+    }
     for (number, (address, page)) in pages.iter().enumerate() {
-        let head = [
-            FIRST_MAGIC,
-            SECOND_MAGIC,
-            FAMILY_PRESENT,
-            *address,
-            PAGE as u32,
-            number as u32,
-            pages.len() as u32,
-            family,
-        ];
-        file.extend(head.into_iter().flat_map(u32::to_le_bytes));
-        file.extend_from_slice(page);
-        file.extend_from_slice(&[0; 476 - PAGE]);
-        file.extend_from_slice(&LAST_MAGIC.to_le_bytes());
+        let (number, count) = (number as u32, pages.len() as u32);
+        let head = [FAMILY_PRESENT, *address, PAGE as u32, number, count, family];
+        file.extend(block(head, page, 0));
     }
     file
+}
+
+/// What the boot ROM of an RP2350 of revision A2 must see first, or it may refuse
+/// what follows when there is a partition table: the erratum RP2350-E10 in the
+/// chip's datasheet. It belongs to another family and file, lies at the end of the
+/// flash that could be there, and its tag tells other readers to ignore it; as
+/// `picotool uf2 convert --abs-block` writes it.
+fn absolute_block() -> [u8; BLOCK] {
+    let flags = FAMILY_PRESENT | EXTENSIONS_PRESENT;
+    let head = [flags, 0x10FF_FF00, PAGE as u32, 0, 2, ABSOLUTE];
+    block(head, &[0xEF; PAGE], IGNORE_BLOCK)
+}
+
+/// A block with what is between its magic numbers: flags, address, bytes, number,
+/// count, family; the page, and what follows it.
+fn block(head: [u32; 6], page: &[u8; PAGE], extension: u32) -> [u8; BLOCK] {
+    let mut block = [0; BLOCK];
+    let words = [FIRST_MAGIC, SECOND_MAGIC].into_iter().chain(head);
+    for (place, word) in block.as_chunks_mut().0.iter_mut().zip(words) {
+        *place = word.to_le_bytes();
+    }
+    block[32..32 + PAGE].copy_from_slice(page);
+    block[32 + PAGE..36 + PAGE].copy_from_slice(&extension.to_le_bytes());
+    block[BLOCK - 4..].copy_from_slice(&LAST_MAGIC.to_le_bytes());
+    block
 }
