@@ -8,7 +8,7 @@ use briquette_engine::cpu::PlanOptions;
 use super::CommandError;
 use super::device::{PatienceArgs, TalkArgs, talk};
 use crate::device::{Client, Line, Patience, Port};
-use crate::firmware::{self, Checkout, Emulator, Logs, Program};
+use crate::firmware::{Checkout, Emulator, Logs, Probe, Program};
 use crate::loaded::BriqFile;
 use crate::target::{Firmware, Fit, Runner, Target};
 
@@ -23,7 +23,9 @@ use crate::target::{Firmware, Fit, Runner, Target};
   briquette flash sentry.briq --target rp2350 --uf2 sentry.uf2     (to be copied to a Pico 2)
 
 A model that does not fit the target is refused before anything is built.
-models/targets has a profile for each target; a .toml file of your own works too.")]
+models/targets has a profile for each target; a .toml file of your own works too.
+The first build for a board takes minutes; what is built stays in the checkout, in
+firmware/boards/target. Ctrl-C ends --logs; with --port, the talk comes then.")]
 pub(crate) struct Args {
     /// The briquette
     file: PathBuf,
@@ -49,7 +51,10 @@ pub(crate) struct Args {
     /// Show everything that the board logs; what went wrong is always shown
     #[arg(short = 'v', long)]
     logs: bool,
-    /// Where the firmware's sources are: a checkout of Briquette [default: this folder's]
+    /// The debug probe of a real board, if there are several: VID:PID or VID:PID:SERIAL, as `probe-rs list` shows them [default: the one in PROBE_RS_PROBE, or the only one]
+    #[arg(long, value_name = "SELECTOR", conflicts_with_all = ["listen", "uf2"])]
+    probe: Option<String>,
+    /// Where the firmware's sources are: a checkout of Briquette [default: the one around this folder, or else the one that this tool was built in]
     #[arg(long, value_name = "DIR")]
     repository: Option<PathBuf>,
 }
@@ -70,12 +75,23 @@ pub(crate) fn run(args: &Args) -> Result<(), CommandError> {
     if let Some(file) = &args.uf2 {
         return write_uf2(args, firmware, fit.expert_slots(), file);
     }
-    let checkout = Checkout::find(args.repository.as_deref())?;
-    let program = checkout.build(firmware, &args.file, fit.expert_slots())?;
+    let program = build(args, firmware, fit.expert_slots())?;
     match &firmware.runner {
         Runner::Qemu(machine) => emulate(args, machine, &program),
         Runner::ProbeRs(chip) => flash(args, firmware, chip, &program),
     }
+}
+
+/// Builds the program, after saying where.
+fn build(args: &Args, firmware: &Firmware, expert_slots: u64) -> Result<Program, CommandError> {
+    let checkout = Checkout::find(args.repository.as_deref())?;
+    eprintln!(
+        "building the program for {} in the checkout {}; what is built is kept in {}",
+        firmware.board,
+        checkout.folder().display(),
+        checkout.build_folder().display()
+    );
+    Ok(checkout.build(firmware, &args.file, expert_slots)?)
 }
 
 /// The program as a file, instead of on a board.
@@ -91,8 +107,7 @@ fn write_uf2(
             firmware.board
         )));
     };
-    let checkout = Checkout::find(args.repository.as_deref())?;
-    let program = checkout.build(firmware, &args.file, expert_slots)?;
+    let program = build(args, firmware, expert_slots)?;
     program.write_uf2(family, file)?;
     eprintln!(
         "wrote {}; hold BOOTSEL while the board is plugged in, and copy the file to its drive",
@@ -119,9 +134,9 @@ fn require_fit(args: &Args, target: &Target) -> Result<Fit, CommandError> {
 }
 
 fn emulate(args: &Args, machine: &str, program: &Program) -> Result<(), CommandError> {
-    if args.port.is_some() {
+    if args.port.is_some() || args.probe.is_some() {
         return Err(CommandError::Refused(
-            "--port is for real boards; a board in QEMU can --listen".into(),
+            "--port and --probe are for real boards; a board in QEMU can --listen".into(),
         ));
     }
     let logs = if args.logs { Logs::All } else { Logs::Errors };
@@ -133,11 +148,7 @@ fn emulate(args: &Args, machine: &str, program: &Program) -> Result<(), CommandE
         return Ok(board.wait()?);
     }
     let (board, line) = Emulator::start(machine, program, logs)?;
-    let patience = args.patience.patience();
-    let patience = Patience {
-        hello: EMULATOR_START.min(patience.work),
-        ..patience
-    };
+    let patience = args.patience.patience(EMULATOR_START);
     let result = Client::connect(line, patience)
         .map_err(CommandError::from)
         .and_then(|mut client| talk(&mut client, &args.talk));
@@ -157,7 +168,12 @@ fn flash(
             "--listen is for boards in QEMU; a real board has a --port".into(),
         ));
     }
-    firmware::flash(program, chip, args.logs)?;
+    let probe = Probe {
+        chip,
+        selector: args.probe.as_deref(),
+        takes_uf2: firmware.uf2_family.is_some(),
+    };
+    probe.flash(program, args.logs)?;
     let Some(port) = &args.port else {
         eprintln!(
             "{} is flashed; talk with it: briquette device chat --port PORT",
@@ -166,6 +182,7 @@ fn flash(
         return Ok(());
     };
     let line = Line::open(port, args.baud)?;
-    let mut client = Client::connect(line, args.patience.patience())?;
+    let patience = args.patience.patience(Patience::default().hello);
+    let mut client = Client::connect(line, patience)?;
     talk(&mut client, &args.talk)
 }

@@ -46,6 +46,16 @@ impl Checkout {
         })
     }
 
+    /// The checkout's folder.
+    pub fn folder(&self) -> &Path {
+        &self.0
+    }
+
+    /// Where what is built is kept.
+    pub fn build_folder(&self) -> PathBuf {
+        self.0.join("firmware/boards/target")
+    }
+
     /// Builds the program of `firmware`'s board around the briquette at
     /// `model`; it keeps `expert_slots` experts in memory, or reads all of the
     /// model in place if that is 0. What the compiler says goes to stderr.

@@ -44,6 +44,32 @@ pub enum FirmwareError {
         /// How it ended.
         status: ExitStatus,
     },
+    /// probe-rs has failed; it has said why.
+    #[error(
+        "{what} failed ({status}); probe-rs's messages are above. Of several debug probes choose \
+         one with --probe VID:PID:SERIAL{advice}"
+    )]
+    Probe {
+        /// What it was to do.
+        what: String,
+        /// How it ended.
+        status: ExitStatus,
+        /// What else to try.
+        advice: String,
+    },
+    /// probe-rs does not know which probe is meant.
+    #[error(
+        "{what} failed: there are {} debug probes, and probe-rs does not know which is meant; \
+         choose one with --probe VID:PID:SERIAL, or in the environment with PROBE_RS_PROBE:\n  {}",
+        probes.len(),
+        probes.join("\n  ")
+    )]
+    SeveralProbes {
+        /// What it was to do.
+        what: String,
+        /// As probe-rs lists them.
+        probes: Vec<String>,
+    },
     /// QEMU has ended before the board spoke.
     #[error("QEMU ended before the board could be reached ({status})")]
     Ended {

@@ -11,5 +11,5 @@ pub use build::{Checkout, Program};
 pub use emulator::Emulator;
 pub use error::FirmwareError;
 pub use logs::Logs;
-pub use probe::flash;
+pub use probe::Probe;
 pub use uf2::Uf2Error;
