@@ -3,6 +3,8 @@
 
 #![cfg(unix)]
 
+mod flashing;
+
 use std::collections::VecDeque;
 use std::fs;
 use std::io::{ErrorKind, Read, Write};
@@ -323,7 +325,7 @@ fn updates_are_signed_with_a_key_that_is_made_once() {
     assert_eq!(fs::read(&key).unwrap(), made);
 
     let model = place.model();
-    let target = ["--target", "thread", "-o", &update];
+    let target = ["--target", "mps2-an500", "-o", &update];
     let sign = ["device", "sign", &model, "--key"];
     succeed(&[&sign[..], &[&key], &target].concat());
     assert!(fail(&[&sign[..], &[&public], &target].concat()).contains("keygen"));
@@ -573,9 +575,9 @@ fn ctrl_c_stops_an_answer_and_keeps_what_was_said() {
     signal(&child, "-INT");
     stdout.read_to_end(&mut said).unwrap();
     let output = child.wait_with_output().unwrap();
-    assert_eq!(output.status.code(), Some(0));
+    assert_eq!(output.status.code(), Some(1));
     assert_eq!(String::from_utf8_lossy(&said), "as long as it takes\n");
-    assert!(String::from_utf8_lossy(&output.stderr).contains("interrupted"));
+    assert!(String::from_utf8_lossy(&output.stderr).contains("error: interrupted"));
     life.join().unwrap();
 }
 
@@ -626,6 +628,84 @@ fn a_silent_or_garbled_peer_is_no_device() {
     let (port, _) = place.peer(drop);
     let error = info(&port);
     assert!(error.contains("the device is gone"), "{error}");
+}
+
+/// One number for all: it neither ends at the five seconds that a device has
+/// otherwise to say who it is, nor begins to count only then.
+#[test]
+fn the_timeout_counts_for_a_device_that_is_slow_to_start() {
+    let place = Place::new();
+    let (port, _) = place.peer(|stream| {
+        std::thread::sleep(Duration::from_secs(7));
+        let mut puppet = Puppet::greet(stream);
+        puppet.await_request(|request| matches!(request, Request::Statistics));
+        puppet.say(&Response::Statistics(Statistics::default()));
+        puppet.sleep();
+    });
+    let info = json(&["device", "info", "--timeout", "60", "--port", &port]);
+    assert_eq!(info["target"], "puppet");
+    let (port, _) = place.peer(|stream| {
+        let mut puppet = Puppet::greet(stream);
+        puppet.await_request(|request| matches!(request, Request::Statistics));
+        puppet.sleep();
+    });
+    let error = fail(&["device", "info", "--timeout", "1", "--port", &port]);
+    assert!(error.contains("silence for 1 s"), "{error}");
+}
+
+/// What ModemManager says to a new port arrives between a host's requests.
+#[test]
+fn another_program_on_the_line_spoils_no_answer() {
+    let place = Place::new();
+    let expected = expected(&place);
+    let model = place.model();
+    let (port, _) = place.peer(move |stream| {
+        let input = Disturbed {
+            stream: stream.try_clone().unwrap(),
+            zeros: 0,
+            waiting: VecDeque::new(),
+        };
+        serve(&model, input, stream);
+    });
+    let answer = json(&[
+        "device",
+        "chat",
+        "--port",
+        &port,
+        "-p",
+        QUESTION,
+        "--guarantee",
+        "-n",
+        "64",
+    ]);
+    for name in ["thinking", "text", "stop", "prompt_tokens"] {
+        assert_eq!(answer[name], expected[name], "{name}");
+    }
+}
+
+/// A line on which somebody says `AT` between frames.
+struct Disturbed {
+    stream: UnixStream,
+    zeros: usize,
+    waiting: VecDeque<u8>,
+}
+
+impl Read for Disturbed {
+    fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
+        if let Some(byte) = self.waiting.pop_front() {
+            buffer[0] = byte;
+            return Ok(1);
+        }
+        let count = self.stream.read(&mut buffer[..1])?;
+        if buffer[0] == 0 {
+            self.zeros += 1;
+            // A frame ends with every second one.
+            if self.zeros % 2 == 0 {
+                self.waiting.extend(*b"AT\r");
+            }
+        }
+        Ok(count)
+    }
 }
 
 #[test]

@@ -9,6 +9,8 @@ use briquette_engine::blob::{Blob, BlobError};
 use briquette_engine::cpu::{ArenaLine, Plan};
 use memmap2::{Mmap, MmapMut};
 
+use crate::update::SignedUpdate;
+
 /// Why a briquette could not be loaded.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -38,6 +40,18 @@ pub enum LoadError {
     NotPressed {
         /// The file.
         path: PathBuf,
+    },
+    /// The file is an update for a device.
+    #[error(
+        "{path} is a signed update for a device, {update}, with a briquette in it; send it with: \
+         briquette device update {path} --port PORT",
+        path = path.display()
+    )]
+    SignedUpdate {
+        /// The file.
+        path: PathBuf,
+        /// Which one.
+        update: String,
     },
     /// The system has not enough memory.
     #[error("{bytes} bytes of memory are needed and could not be had; try a smaller --context")]
@@ -104,6 +118,11 @@ impl BriqFile {
         })
     }
 
+    /// What is signed, if the file is not a briquette but an update.
+    pub fn update(&self) -> Option<SignedUpdate<'_>> {
+        SignedUpdate::decode(&self.map)
+    }
+
     /// Checks the file and opens it.
     ///
     /// # Errors
@@ -112,6 +131,12 @@ impl BriqFile {
         let path = || self.path.clone();
         if self.map.starts_with(b"GGUF") {
             return Err(LoadError::NotPressed { path: path() });
+        }
+        if let Some(update) = self.update() {
+            return Err(LoadError::SignedUpdate {
+                path: path(),
+                update: update.to_string(),
+            });
         }
         Blob::open(&self.map).map_err(|source| LoadError::Blob {
             path: path(),

@@ -9,6 +9,7 @@ use briquette_engine::kv::RowLayout;
 use serde_json::{Value, json};
 
 use super::CommandError;
+use super::verify::update_json;
 use crate::loaded::BriqFile;
 use crate::measure::{moe_layers, touched_weight_bytes};
 use crate::terminal::{self, bytes};
@@ -20,7 +21,7 @@ use crate::terminal::{self, bytes};
   briquette inspect model.briq --context 512
   briquette inspect model.briq --json | jq .memory")]
 pub(crate) struct Args {
-    /// The briquette
+    /// The briquette, or a signed update with one in it
     file: PathBuf,
     /// Tokens that the cache holds [default: what the file was packed for]
     #[arg(long, value_name = "N")]
@@ -43,7 +44,14 @@ impl Args {
 
 pub(crate) fn run(args: &Args) -> Result<(), CommandError> {
     let file = BriqFile::open(&args.file)?;
-    let blob = file.blob()?;
+    let update = file.update();
+    let blob = match &update {
+        Some(update) => update.blob().map_err(|source| CommandError::Content {
+            path: args.file.clone(),
+            what: source.to_string(),
+        })?,
+        None => file.blob()?,
+    };
     let packed = PlanOptions::packed(blob.manifest());
     let plan = Plan::new(
         blob.manifest(),
@@ -54,8 +62,15 @@ pub(crate) fn run(args: &Args) -> Result<(), CommandError> {
     )?;
     let mut out = std::io::stdout().lock();
     if args.json {
-        writeln!(out, "{}", report(&blob, &plan))?;
+        let mut report = report(&blob, &plan);
+        if let Some(update) = &update {
+            report["update"] = update_json(update);
+        }
+        writeln!(out, "{report}")?;
     } else {
+        if let Some(update) = &update {
+            writeln!(out, "A signed update, {update}; the briquette in it:\n")?;
+        }
         write!(
             out,
             "{}",

@@ -3,17 +3,18 @@
 use std::io::Write;
 use std::path::PathBuf;
 
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::CommandError;
 use crate::loaded::BriqFile;
 use crate::terminal;
+use crate::update::SignedUpdate;
 
 /// Reads the whole file and compares every checksum.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Example:\n  briquette verify model.briq")]
 pub(crate) struct Args {
-    /// The briquette
+    /// The briquette, or a signed update with one in it
     file: PathBuf,
     /// Print one JSON object
     #[arg(long)]
@@ -22,6 +23,9 @@ pub(crate) struct Args {
 
 pub(crate) fn run(args: &Args) -> Result<(), CommandError> {
     let file = BriqFile::open(&args.file)?;
+    if let Some(update) = file.update() {
+        return verify_update(args, &update);
+    }
     let blob = file.blob()?;
     blob.verify().map_err(|source| CommandError::Damaged {
         path: args.file.clone(),
@@ -36,4 +40,39 @@ pub(crate) fn run(args: &Args) -> Result<(), CommandError> {
         writeln!(out, "{}: intact, {size}", args.file.display())?;
     }
     Ok(())
+}
+
+/// An update is as intact as the briquette in it, if that is what was signed.
+fn verify_update(args: &Args, update: &SignedUpdate<'_>) -> Result<(), CommandError> {
+    update.verify().map_err(|source| CommandError::Content {
+        path: args.file.clone(),
+        what: source.to_string(),
+    })?;
+    let bytes = update.metadata.length;
+    let mut out = std::io::stdout().lock();
+    if args.json {
+        let report = json!({ "ok": true, "bytes": bytes, "update": update_json(update) });
+        writeln!(out, "{report}")?;
+    } else {
+        writeln!(
+            out,
+            "{}: a signed update, {update}; its briquette is intact, {}; whether its signature is \
+             right, the device will tell",
+            args.file.display(),
+            terminal::bytes(bytes)
+        )?;
+    }
+    Ok(())
+}
+
+/// What is signed, besides the briquette.
+pub(crate) fn update_json(update: &SignedUpdate<'_>) -> Value {
+    let metadata = &update.metadata;
+    json!({
+        "version": metadata.version,
+        "target": (!metadata.target.is_empty()).then_some(metadata.target),
+        "format": metadata.format,
+        "arena_bytes": metadata.arena_bytes,
+        "sha256": terminal::hex(&metadata.sha256),
+    })
 }

@@ -4,6 +4,7 @@
 //! read. Keys are Ed25519, in the PEM files that OpenSSL writes as well.
 
 mod keys;
+mod signed;
 
 use std::fs;
 use std::io;
@@ -20,6 +21,7 @@ use crate::files;
 use crate::loaded::{Arena, BriqFile, LoadError};
 
 pub use keys::{generate, read_secret};
+pub use signed::{SignedUpdate, UpdateDamage};
 
 /// Why there is no update.
 #[derive(Debug, thiserror::Error)]

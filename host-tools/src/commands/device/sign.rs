@@ -1,9 +1,14 @@
 //! `briquette device keygen` and `briquette device sign`.
 
+use std::ffi::OsStr;
 use std::io::{self, Write};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+
+use briquette_engine::cpu::PlanOptions;
 
 use super::super::CommandError;
+use crate::loaded::BriqFile;
+use crate::target::Target;
 use crate::terminal::bytes;
 use crate::update::{Update, generate, read_secret};
 
@@ -14,7 +19,8 @@ use crate::update::{Update, generate, read_secret};
   briquette device keygen -o device.key
   BRIQUETTE_UPDATE_KEY=device.pub briquette flash sentry.briq --target mps2-an500
 
-Whoever has the secret key can change the model of every device whose firmware
+BRIQUETTE_UPDATE_KEY names the public key, from the folder that `briquette flash` or
+`bash firmware/build` is called in. Whoever has the secret key can change the model of every device whose firmware
 has the public one. The files are PEM, as OpenSSL reads and writes them.")]
 pub(super) struct KeygenArgs {
     /// Where to write the secret key
@@ -26,14 +32,18 @@ pub(super) struct KeygenArgs {
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Example:
   briquette device sign sentry.briq --key device.key --target rp2350 --version 7 -o sentry.update
-  briquette device update sentry.update --port /dev/ttyACM0")]
+  briquette device update sentry.update --port /dev/ttyACM0
+
+A model that does not fit the target is refused. A board of your own is named by its
+profile: --target ./my-board.toml signs for `my-board`, which its firmware must
+call itself.")]
 pub(super) struct SignArgs {
     /// The briquette
     file: PathBuf,
     /// The secret key
     #[arg(long, value_name = "SECRET.key")]
     key: PathBuf,
-    /// The only target that may take it [default: any]
+    /// The only target that may take it, a name or a .toml file [default: any]
     #[arg(long, value_name = "NAME")]
     target: Option<String>,
     /// The model's version; a device goes to no lower one
@@ -64,7 +74,10 @@ pub(super) fn keygen(args: &KeygenArgs) -> Result<(), CommandError> {
 
 pub(super) fn sign(args: &SignArgs) -> Result<(), CommandError> {
     let key = read_secret(&args.key)?;
-    let target = args.target.as_deref().unwrap_or_default();
+    let target = match &args.target {
+        Some(name) => fitting_target(&args.file, name)?,
+        None => "",
+    };
     let update = Update::sign(&args.file, &key, target, args.version)?;
     update.write(&args.out)?;
     writeln!(
@@ -72,8 +85,34 @@ pub(super) fn sign(args: &SignArgs) -> Result<(), CommandError> {
         "{}: version {} for {}, {}",
         args.out.display(),
         args.version,
-        args.target.as_deref().unwrap_or("any target"),
+        if target.is_empty() {
+            "any target"
+        } else {
+            target
+        },
         bytes(update.blob.len() as u64)
     )?;
     Ok(())
+}
+
+/// What the target that a person calls `name` calls itself.
+///
+/// # Errors
+/// If there is none, or the briquette does not fit it.
+fn fitting_target<'n>(file: &Path, name: &'n str) -> Result<&'n str, CommandError> {
+    let target = Target::find(name)?;
+    let file = BriqFile::open(file)?;
+    let blob = file.blob()?;
+    let manifest = blob.manifest();
+    target.check(
+        &manifest.config,
+        manifest.expert_sizes(),
+        PlanOptions::packed(manifest),
+        blob.bytes().len() as u64,
+    )?;
+    let stem = Path::new(name).file_stem().and_then(OsStr::to_str);
+    Ok(match name.strip_suffix(".toml") {
+        Some(_) => stem.unwrap_or(name),
+        None => name,
+    })
 }
