@@ -9,7 +9,7 @@ const fn is_printable(byte: u8) -> bool {
 
 /// The character of a byte.
 #[cfg(test)]
-fn character(byte: u8) -> char {
+pub(super) fn character(byte: u8) -> char {
     if is_printable(byte) {
         return char::from(byte);
     }

@@ -1,11 +1,12 @@
 //! A GGUF file's tokenizer.
 
-use super::{AddedToken, TokenizerImportError, TokenizerSpec, patterns};
+use super::patterns::GgufPreTokenizer;
+use super::{AddedToken, TokenizerImportError, TokenizerSpec, ends};
 use crate::import::gguf::GgufTokenizer;
 
 /// Token types of GGUF that are found before anything else is split.
-const CONTROL: i32 = 3;
-const USER_DEFINED: i32 = 4;
+pub(super) const CONTROL: i32 = 3;
+pub(super) const USER_DEFINED: i32 = 4;
 /// Ids that no text produces.
 const UNUSED: i32 = 5;
 
@@ -21,27 +22,32 @@ pub fn from_gguf(source: &GgufTokenizer) -> Result<TokenizerSpec, TokenizerImpor
             supported: "gpt2 (byte-level BPE)",
         });
     }
-    let (steps, ignore_merges, normalize_nfc) = patterns::of_gguf(&source.pre)?;
+    let pre = GgufPreTokenizer::find(&source.pre)?;
     let mut spec = TokenizerSpec {
-        steps,
-        ignore_merges,
-        normalize_nfc,
+        steps: pre.steps()?,
+        ignore_merges: pre.ignores_merges,
+        normalize_nfc: pre.normalizes_nfc,
         bos: source.bos,
         eos: source.eos,
+        stops: ends::of_gguf(source),
         ..TokenizerSpec::default()
     };
     let mut vocabulary = Vec::new();
     let typed = (0..).zip(source.tokens.iter().zip(&source.token_types));
     for (id, (text, token_type)) in typed {
-        match *token_type {
-            CONTROL | USER_DEFINED if !text.is_empty() => spec.added.push(AddedToken {
+        let is_end = ends::is_end(text, *token_type);
+        let is_marked = matches!(*token_type, CONTROL | USER_DEFINED);
+        if (is_marked || is_end) && !text.is_empty() {
+            spec.added.push(AddedToken {
                 id,
                 text: text.clone(),
-                special: *token_type == CONTROL,
+                special: is_end || *token_type == CONTROL,
                 normalized: false,
-            }),
-            UNUSED => {}
-            _ => vocabulary.push((text.clone(), id)),
+            });
+        }
+        // Merges may still make a token that only its name shows to be an end.
+        if (!is_marked || text.is_empty()) && *token_type != UNUSED {
+            vocabulary.push((text.clone(), id));
         }
     }
     let merges = source.merges.iter().enumerate().map(|(rank, merge)| {
@@ -56,16 +62,23 @@ pub fn from_gguf(source: &GgufTokenizer) -> Result<TokenizerSpec, TokenizerImpor
     });
     let merges: Vec<_> = merges.collect::<Result<_, TokenizerImportError>>()?;
     spec.fill_vocabulary(&vocabulary, &merges)?;
-    if source.add_bos == Some(true) {
-        spec.prefix.extend(source.bos);
+    if source.add_bos.unwrap_or(pre.adds_bos) {
+        spec.prefix.extend(needed(source.bos, "bos"));
     }
     if source.add_eos == Some(true) {
-        spec.suffix.extend(source.eos);
-    }
-    for id in [source.eos, source.eot].into_iter().flatten() {
-        if !spec.stops.contains(&id) {
-            spec.stops.push(id);
-        }
+        spec.suffix.extend(needed(source.eos, "eos"));
     }
     Ok(spec)
+}
+
+/// A token that prompts are to have around them, with a warning if the file
+/// does not say which one it is.
+fn needed(token: Option<u32>, key: &str) -> Option<u32> {
+    if token.is_none() {
+        tracing::warn!(
+            "prompts should have the {key} token, but tokenizer.ggml.{key}_token_id is missing: \
+             they go without"
+        );
+    }
+    token
 }

@@ -1,6 +1,7 @@
 //! Tokenizers of checkpoints, on their way into a briquette.
 
 mod alphabet;
+mod ends;
 mod error;
 mod from_gguf;
 mod from_json;

@@ -15,8 +15,126 @@ const DEEPSEEK_V3: &str = r##"[!"#$%&'()*+,\-./:;<=>?@\[\\\]^_`{|}~][A-Za-z]+|[^
 const GPT4O: &str = r"[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]*[\p{Ll}\p{Lm}\p{Lo}\p{M}]+(?i:'s|'t|'re|'ve|'m|'ll|'d)?|[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]+[\p{Ll}\p{Lm}\p{Lo}\p{M}]*(?i:'s|'t|'re|'ve|'m|'ll|'d)?|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n/]*|\s*[\r\n]+|\s+(?!\S)|\s+";
 const TEKKEN: &str = r"[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]*[\p{Ll}\p{Lm}\p{Lo}\p{M}]+|[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]+[\p{Ll}\p{Lm}\p{Lo}\p{M}]*|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n/]*|\s*[\r\n]+|\s+(?!\S)|\s+";
 
+// DeepSeek's classes are written with escapes: an editor that brings a file to
+// NFC would turn ranges round and widen others (U+212A, the Kelvin sign, is a
+// plain K in NFC).
+
 /// Letters of the scripts with case, as DeepSeek's first tokenizers list them.
-const DEEPSEEK_LETTERS: &str = "\\s?[A-Za-zµÀ-ÖØ-öø-ƺƼ-ƿǄ-ʓʕ-ʯͰ-ͳͶͷͻ-ͽͿΆΈ-ΊΌΎ-ΡΣ-ϵϷ-ҁҊ-ԯԱ-ՖႠ-ჅᎠ-Ᏽᏸ-ᏽᲐ-ᲺᲽ-Ჿᴀ-ᴫᵫ-ᵷᵹ-ᶚḀ-ἕἘ-Ἕἠ-ὅὈ-Ὅὐ-ὗὙὛὝὟ-ώᾀ-ᾴᾶ-ᾼιῂ-ῄῆ-ῌῐ-ΐῖ-Ίῠ-Ῥῲ-ῴῶ-ῼℂℇℊ-ℓℕℙ-ℝℤΩℨK-ℭℯ-ℴℹℼ-ℿⅅ-ⅉⅎↃↄⰀ-ⱻⱾ-ⳤⳫ-ⳮⳲⳳꙀ-ꙭꚀ-ꚛꜢ-ꝯꝱ-ꞇꞋ-ꞎꭰ-ꮿﬀ-ﬆﬓ-ﬗＡ-Ｚａ-ｚ𐐀-𐑏𐒰-𐓓𐓘-𐓻𐲀-𐲲𐳀-𐳲𑢠-𑣟𞤀-𞥃]+";
+const DEEPSEEK_LETTERS: &str = "\\s?[A-Za-z\u{b5}\u{c0}-\u{d6}\u{d8}-\u{f6}\u{f8}-\u{1ba}\u{1bc}-\u{1bf}\u{1c4}-\u{293}\
+     \u{295}-\u{2af}\u{370}-\u{373}\u{376}\u{377}\u{37b}-\u{37d}\u{37f}\u{386}\u{388}-\u{38a}\
+     \u{38c}\u{38e}-\u{3a1}\u{3a3}-\u{3f5}\u{3f7}-\u{481}\u{48a}-\u{52f}\u{531}-\u{556}\
+     \u{10a0}-\u{10c5}\u{13a0}-\u{13f5}\u{13f8}-\u{13fd}\u{1c90}-\u{1cba}\u{1cbd}-\u{1cbf}\
+     \u{1d00}-\u{1d2b}\u{1d6b}-\u{1d77}\u{1d79}-\u{1d9a}\u{1e00}-\u{1f15}\u{1f18}-\u{1f1d}\
+     \u{1f20}-\u{1f45}\u{1f48}-\u{1f4d}\u{1f50}-\u{1f57}\u{1f59}\u{1f5b}\u{1f5d}\
+     \u{1f5f}-\u{1f7d}\u{1f80}-\u{1fb4}\u{1fb6}-\u{1fbc}\u{1fbe}\u{1fc2}-\u{1fc4}\
+     \u{1fc6}-\u{1fcc}\u{1fd0}-\u{1fd3}\u{1fd6}-\u{1fdb}\u{1fe0}-\u{1fec}\u{1ff2}-\u{1ff4}\
+     \u{1ff6}-\u{1ffc}\u{2102}\u{2107}\u{210a}-\u{2113}\u{2115}\u{2119}-\u{211d}\u{2124}\
+     \u{2126}\u{2128}\u{212a}-\u{212d}\u{212f}-\u{2134}\u{2139}\u{213c}-\u{213f}\
+     \u{2145}-\u{2149}\u{214e}\u{2183}\u{2184}\u{2c00}-\u{2c7b}\u{2c7e}-\u{2ce4}\
+     \u{2ceb}-\u{2cee}\u{2cf2}\u{2cf3}\u{a640}-\u{a66d}\u{a680}-\u{a69b}\u{a722}-\u{a76f}\
+     \u{a771}-\u{a787}\u{a78b}-\u{a78e}\u{ab70}-\u{abbf}\u{fb00}-\u{fb06}\u{fb13}-\u{fb17}\
+     \u{ff21}-\u{ff3a}\u{ff41}-\u{ff5a}\u{10400}-\u{1044f}\u{104b0}-\u{104d3}\
+     \u{104d8}-\u{104fb}\u{10c80}-\u{10cb2}\u{10cc0}-\u{10cf2}\u{118a0}-\u{118df}\
+     \u{1e900}-\u{1e943}]+";
+const DEEPSEEK_PUNCTUATION: &str =
+    "\\s?[!-/:-~\u{ff01}-\u{ff0f}\u{ff1a}-\u{ff5e}\u{2018}-\u{201f}\u{3000}-\u{3002}]+";
+const DEEPSEEK_CJK: &str = "[\u{4e00}-\u{9fa5}\u{800}-\u{4e00}\u{ac00}-\u{d7ff}]+";
+const DEEPSEEK_V3_CJK: &str = "[\u{4e00}-\u{9fa5}\u{3040}-\u{309f}\u{30a0}-\u{30ff}]+";
+const NEWLINE: &str = r"[\r\n]";
+const DIGIT: &str = r"\p{N}";
+
+/// What a GGUF file's `tokenizer.ggml.pre` stands for.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct GgufPreTokenizer {
+    names: &'static [&'static str],
+    /// One step each, in the models' own spelling.
+    patterns: &'static [&'static str],
+    /// A piece that is one token is that token, whatever the merges say.
+    pub(super) ignores_merges: bool,
+    /// The models' own tokenizers bring text to NFC (llama.cpp does not).
+    pub(super) normalizes_nfc: bool,
+    /// What `tokenizer.ggml.add_bos_token` means where it is absent.
+    pub(super) adds_bos: bool,
+}
+
+impl GgufPreTokenizer {
+    const fn new(names: &'static [&'static str], patterns: &'static [&'static str]) -> Self {
+        Self {
+            names,
+            patterns,
+            ignores_merges: false,
+            normalizes_nfc: false,
+            adds_bos: false,
+        }
+    }
+
+    const fn ignoring_merges(mut self) -> Self {
+        self.ignores_merges = true;
+        self
+    }
+
+    const fn adding_bos(mut self) -> Self {
+        self.adds_bos = true;
+        self
+    }
+
+    const fn normalizing(mut self) -> Self {
+        self.normalizes_nfc = true;
+        self
+    }
+
+    /// The pre-tokenizer that llama.cpp calls `name` (src/llama-vocab.cpp).
+    pub(super) fn find(name: &str) -> Result<&'static Self, TokenizerImportError> {
+        let found = GGUF.iter().find(|known| known.names.contains(&name));
+        found.ok_or_else(|| TokenizerImportError::Unsupported {
+            what: "GGUF pre-tokenizer",
+            found: name.to_owned(),
+            supported: GGUF_SUPPORTED,
+        })
+    }
+
+    /// The steps of splitting.
+    pub(super) fn steps(&self) -> Result<Vec<SplitStep>, TokenizerImportError> {
+        self.patterns.iter().map(|text| recognize(text)).collect()
+    }
+}
+
+const GGUF: [GgufPreTokenizer; 9] = [
+    GgufPreTokenizer::new(&["gpt-2", "gpt2"], &[GPT2]),
+    GgufPreTokenizer::new(&["smollm"], &[DIGIT, GPT2]),
+    GgufPreTokenizer::new(&["llama-bpe", "llama3", "llama-v3"], &[LLAMA3])
+        .ignoring_merges()
+        .adding_bos(),
+    GgufPreTokenizer::new(&["qwen2", "deepseek-r1-qwen"], &[QWEN2]).normalizing(),
+    // llama.cpp splits off whole numbers here, the models' tokenizer.json single
+    // digits. Their vocabularies have no longer ones, so that the ids are the same.
+    GgufPreTokenizer::new(
+        &["deepseek-llm"],
+        &[
+            NEWLINE,
+            DEEPSEEK_LETTERS,
+            DEEPSEEK_PUNCTUATION,
+            r"\s+$",
+            DEEPSEEK_CJK,
+            DIGIT,
+        ],
+    ),
+    GgufPreTokenizer::new(
+        &["deepseek-coder"],
+        &[NEWLINE, r"\s?\p{L}+", r"\s?\p{P}+", DEEPSEEK_CJK, DIGIT],
+    ),
+    GgufPreTokenizer::new(
+        &["deepseek-v3"],
+        &[r"\p{N}{1,3}", DEEPSEEK_V3_CJK, DEEPSEEK_V3],
+    ),
+    GgufPreTokenizer::new(&["gpt-4o"], &[GPT4O]),
+    GgufPreTokenizer::new(&["tekken"], &[TEKKEN])
+        .ignoring_merges()
+        .adding_bos(),
+];
+
+const GGUF_SUPPORTED: &str = "gpt-2, gpt2, smollm, llama-bpe, llama3, llama-v3, qwen2, \
+     deepseek-r1-qwen, deepseek-llm, deepseek-coder, deepseek-v3, gpt-4o, tekken";
 
 /// The step that splits as the regular expression `pattern` does.
 ///
@@ -51,52 +169,6 @@ pub(super) fn recognize(pattern: &str) -> Result<SplitStep, TokenizerImportError
         }
     };
     Ok(splitter.into())
-}
-
-/// The steps of a GGUF file's `tokenizer.ggml.pre`, as llama.cpp defines them,
-/// and whether merges are ignored for whole tokens, and NFC applied.
-pub(super) fn of_gguf(pre: &str) -> Result<(Vec<SplitStep>, bool, bool), TokenizerImportError> {
-    const SUPPORTED: &str = "gpt-2, smollm, llama-bpe, llama3, llama-v3, qwen2, \
-         deepseek-r1-qwen, deepseek-llm, deepseek-coder, deepseek-v3, gpt-4o, tekken";
-    let digits = || Splitter::Numbers { digits: 1 }.into();
-    let steps: Vec<SplitStep> = match pre {
-        "gpt-2" | "gpt2" => vec![Splitter::Gpt2.into()],
-        "smollm" => vec![digits(), Splitter::Gpt2.into()],
-        "llama3" | "llama-v3" | "llama-bpe" => vec![Splitter::Words { digits: 3 }.into()],
-        "qwen2" | "deepseek-r1-qwen" => vec![Splitter::Words { digits: 1 }.into()],
-        "deepseek-llm" => vec![
-            recognize(r"[\r\n]")?,
-            recognize(DEEPSEEK_LETTERS)?,
-            recognize(r"\s?[!-/:-~！-／：-～‘-‟　-。]+")?,
-            recognize(r"\s+$")?,
-            recognize(r"[一-龥ࠀ-一가-퟿]+")?,
-            digits(),
-        ],
-        "deepseek-coder" => vec![
-            recognize(r"[\r\n]")?,
-            recognize(r"\s?\p{L}+")?,
-            recognize(r"\s?\p{P}+")?,
-            recognize(r"[一-龥ࠀ-一가-퟿]+")?,
-            digits(),
-        ],
-        "deepseek-v3" => vec![
-            recognize(r"\p{N}{1,3}")?,
-            recognize("[一-龥\u{3040}-ゟ゠-ヿ]+")?,
-            recognize(DEEPSEEK_V3)?,
-        ],
-        "gpt-4o" => vec![recognize(GPT4O)?],
-        "tekken" => vec![recognize(TEKKEN)?],
-        other => {
-            return Err(TokenizerImportError::Unsupported {
-                what: "GGUF pre-tokenizer",
-                found: other.to_owned(),
-                supported: SUPPORTED,
-            });
-        }
-    };
-    let ignores_merges = matches!(pre, "llama3" | "llama-v3" | "llama-bpe" | "tekken");
-    let normalizes = matches!(pre, "qwen2" | "deepseek-r1-qwen");
-    Ok((steps, ignores_merges, normalizes))
 }
 
 /// Reads `\s?[…]+`, `[…]+` or `[…]` with plain characters and ranges.
@@ -145,3 +217,6 @@ fn literal(character: char, rest: &mut impl Iterator<Item = char>) -> Option<cha
         plain => Some(plain),
     }
 }
+
+#[cfg(test)]
+mod tests;

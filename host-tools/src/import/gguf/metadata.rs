@@ -1,6 +1,7 @@
 //! Keys and values, and typed questions about them.
 
 use std::collections::HashMap;
+use std::fmt;
 use std::path::PathBuf;
 
 use crate::import::ImportError;
@@ -80,6 +81,19 @@ impl Value {
             Self::Unsigned(value) => Some(*value as f64),
             Self::Signed(value) => Some(*value as f64),
             _ => None,
+        }
+    }
+}
+
+impl fmt::Display for Value {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Unsigned(value) => write!(f, "{value}"),
+            Self::Signed(value) => write!(f, "{value}"),
+            Self::Float(value) => write!(f, "{value}"),
+            Self::Bool(value) => write!(f, "{value}"),
+            Self::String(value) => write!(f, "{value:?}"),
+            Self::Array(values) => write!(f, "a list of {} values", values.len()),
         }
     }
 }
@@ -189,10 +203,29 @@ impl Metadata {
             .collect()
     }
 
-    /// A token's id.
-    pub(super) fn token(&self, key: &str) -> Option<u32> {
-        let value = self.get(key)?.as_u64()?;
-        u32::try_from(value).ok().filter(|id| *id != u32::MAX)
+    /// The id of one of `count` tokens. -1, also as 2^32 - 1, stands for none:
+    /// llama.cpp writes that.
+    ///
+    /// Where llama.cpp warns of an id without a token and takes another one
+    /// instead, this is an error: no token would end the answer, or a wrong one.
+    pub(super) fn token(&self, key: &str, count: usize) -> Result<Option<u32>, ImportError> {
+        let id = match self.get(key) {
+            None | Some(Value::Signed(-1)) => return Ok(None),
+            Some(value) => value.as_u64(),
+        };
+        if id == Some(u32::MAX.into()) {
+            return Ok(None);
+        }
+        id.and_then(|id| u32::try_from(id).ok())
+            .filter(|id| (*id as usize) < count)
+            .map(Some)
+            .ok_or_else(|| {
+                let expected = format!(
+                    "the id of one of the {count} tokens; correct or remove the key \
+                     (`--no-tokenizer` leaves the tokenizer out)"
+                );
+                self.bad(key, &expected)
+            })
     }
 
     pub(super) fn missing(&self, key: &str) -> ImportError {
@@ -203,7 +236,7 @@ impl Metadata {
     }
 
     pub(super) fn bad(&self, key: &str, expected: &str) -> ImportError {
-        let mut found = format!("{:?}", self.get(key));
+        let mut found = self.get(key).map_or_else(String::new, Value::to_string);
         if let Some((end, _)) = found.char_indices().nth(80) {
             found.truncate(end);
         }

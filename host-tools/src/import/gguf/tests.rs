@@ -1,5 +1,8 @@
 //! Sound files, broken files, and ggml's blocks against another implementation.
 
+mod rope;
+mod special_tokens;
+
 use std::io::Write;
 use std::path::Path;
 

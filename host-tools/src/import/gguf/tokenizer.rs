@@ -3,8 +3,9 @@
 use super::metadata::Metadata;
 use crate::import::ImportError;
 
-/// What `tokenizer.ggml.*` says.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// What `tokenizer.ggml.*` says. The ids of padding, unknown, separating and
+/// masking tokens are not read: nothing here uses them.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct GgufTokenizer {
     /// `gpt2` for byte-level BPE, `llama` for SentencePiece, …
     pub model: String,
@@ -23,7 +24,15 @@ pub struct GgufTokenizer {
     pub eos: Option<u32>,
     /// End of turn.
     pub eot: Option<u32>,
-    /// Whether encoding puts `bos` first.
+    /// End of message.
+    pub eom: Option<u32>,
+    /// Padding in files with gaps to fill.
+    pub fim_pad: Option<u32>,
+    /// Precedes a repository's name.
+    pub fim_rep: Option<u32>,
+    /// Separates files.
+    pub fim_sep: Option<u32>,
+    /// Whether encoding puts `bos` first; absent, the pre-tokenizer decides.
     pub add_bos: Option<bool>,
     /// Whether encoding puts `eos` last.
     pub add_eos: Option<bool>,
@@ -55,15 +64,25 @@ impl GgufTokenizer {
         };
         let pre = metadata.string("tokenizer.ggml.pre")?;
         let template = metadata.string("tokenizer.chat_template")?;
+        let special = |name: &str| {
+            let key = format!("tokenizer.ggml.{name}_token_id");
+            metadata.token(&key, tokens.len())
+        };
+        let [bos, eos, eot, eom] = ["bos", "eos", "eot", "eom"].map(special);
+        let [fim_pad, fim_rep, fim_sep] = ["fim_pad", "fim_rep", "fim_sep"].map(special);
         Ok(Some(Self {
             model: model.to_owned(),
             pre: pre.unwrap_or("default").to_owned(),
+            bos: bos?,
+            eos: eos?,
+            eot: eot?,
+            eom: eom?,
+            fim_pad: fim_pad?,
+            fim_rep: fim_rep?,
+            fim_sep: fim_sep?,
             tokens,
             token_types,
             merges,
-            bos: metadata.token("tokenizer.ggml.bos_token_id"),
-            eos: metadata.token("tokenizer.ggml.eos_token_id"),
-            eot: metadata.token("tokenizer.ggml.eot_token_id"),
             add_bos: metadata.flag("tokenizer.ggml.add_bos_token")?,
             add_eos: metadata.flag("tokenizer.ggml.add_eos_token")?,
             chat_template: template.map(str::to_owned),
