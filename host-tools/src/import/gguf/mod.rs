@@ -5,6 +5,7 @@ mod metadata;
 mod model;
 mod names;
 mod reader;
+mod rope;
 mod store;
 mod tokenizer;
 

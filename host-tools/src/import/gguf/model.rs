@@ -3,8 +3,8 @@
 use briquette_engine::blob::{Attention, Gqa, LayerKind, Mla, ModelConfig, Moe, Router, Scoring};
 
 use super::metadata::Metadata;
+use super::rope::Rope;
 use super::store::Gguf;
-use crate::import::rope::{RopeScaling, inverse_frequencies, yarn_mscale};
 use crate::import::{ImportError, Model, Rows, TensorStore};
 
 /// Architectures that we know.
@@ -12,7 +12,7 @@ const ARCHITECTURES: [&str; 5] = ["llama", "qwen2", "qwen3", "qwen3moe", "deepse
 
 /// Keys that would change the result in ways that the engine does not compute,
 /// and the value that changes nothing.
-const NEUTRAL: [(&str, f64); 7] = [
+const NEUTRAL: [(&str, f64); 9] = [
     ("attn_logit_softcapping", 0.0),
     ("final_logit_softcapping", 0.0),
     ("logit_scale", 1.0),
@@ -20,6 +20,8 @@ const NEUTRAL: [(&str, f64); 7] = [
     ("residual_scale", 1.0),
     ("attention.clamp_kqv", 0.0),
     ("attention.max_alibi_bias", 0.0),
+    ("attention.temperature_scale", 0.0),
+    ("rope.scaling.alpha", 0.0),
 ];
 
 pub(super) fn model(file: &mut Gguf) -> Result<Model, ImportError> {
@@ -48,7 +50,7 @@ pub(super) fn model(file: &mut Gguf) -> Result<Model, ImportError> {
     };
     let layers = keys.layers()?;
     let moe = keys.experts(&layers)?;
-    let rope = keys.rope(attention)?;
+    let rope = Rope::read(&keys, attention)?;
     let mtp = keys.mtp_layer(&layers);
     let any_dense = layers.iter().any(|kind| !kind.is_moe());
     let config = ModelConfig {
@@ -110,14 +112,8 @@ fn read_rope_factors(file: &mut Gguf, len: usize) -> Result<Vec<f32>, ImportErro
     Ok(rows.values)
 }
 
-struct Rope {
-    inverse_frequencies: Vec<f32>,
-    softmax_scale: f32,
-    attention_factor: f32,
-}
-
 /// Questions about one architecture's keys.
-struct Keys<'a> {
+pub(super) struct Keys<'a> {
     file: &'a Gguf,
     architecture: &'a str,
 }
@@ -131,16 +127,42 @@ impl Keys<'_> {
         format!("{}.{name}", self.architecture)
     }
 
-    fn size(&self, name: &str) -> Result<u32, ImportError> {
+    pub(super) fn size(&self, name: &str) -> Result<u32, ImportError> {
         self.metadata().size(&self.key(name))
     }
 
-    fn count(&self, name: &str) -> Result<u32, ImportError> {
+    pub(super) fn count(&self, name: &str) -> Result<u32, ImportError> {
         self.metadata().count(&self.key(name))
     }
 
-    fn float_or(&self, name: &str, default: f64) -> Result<f64, ImportError> {
+    pub(super) fn float_or(&self, name: &str, default: f64) -> Result<f64, ImportError> {
         self.metadata().float_or(&self.key(name), default)
+    }
+
+    /// A positive number, or the default where the key is absent.
+    pub(super) fn positive_or(&self, name: &str, default: f64) -> Result<f64, ImportError> {
+        let value = self.float_or(name, default)?;
+        if value > 0.0 {
+            return Ok(value);
+        }
+        Err(self.bad(name, "a positive number"))
+    }
+
+    pub(super) fn size_or(&self, name: &str, default: u32) -> Result<u32, ImportError> {
+        self.metadata().size_or(&self.key(name), Some(default))
+    }
+
+    pub(super) fn string(&self, name: &str) -> Result<Option<&str>, ImportError> {
+        self.metadata().string(&self.key(name))
+    }
+
+    pub(super) fn has(&self, name: &str) -> bool {
+        self.metadata().get(&self.key(name)).is_some()
+    }
+
+    /// The error for a key whose value makes no sense.
+    pub(super) fn bad(&self, name: &str, expected: &str) -> ImportError {
+        self.metadata().bad(&self.key(name), expected)
     }
 
     fn has_tensor(&self, name: &str) -> bool {
@@ -329,69 +351,5 @@ impl Keys<'_> {
             normalize: normalize.unwrap_or(!is_latent),
             scale: if scale == 0.0 { 1.0 } else { scale },
         })
-    }
-
-    fn rope(&self, attention: Attention) -> Result<Rope, ImportError> {
-        let metadata = self.metadata();
-        let (dim, head_dim) = match attention {
-            Attention::Mla(mla) => (
-                mla.qk_rope_head_dim,
-                mla.qk_nope_head_dim + mla.qk_rope_head_dim,
-            ),
-            Attention::Gqa(gqa) => (gqa.head_dim, gqa.head_dim),
-        };
-        let key = self.key("rope.dimension_count");
-        if metadata.size_or(&key, Some(dim))? != dim {
-            return Err(metadata.bad(&key, &format!("{dim}: partial rotation is not supported")));
-        }
-        let theta = self.float_or("rope.freq_base", 10_000.0)?;
-        if theta <= 0.0 {
-            return Err(metadata.bad(&self.key("rope.freq_base"), "a positive number"));
-        }
-        let scaling = self.rope_scaling()?;
-        let (mut softmax, mut attention_factor) = (f64::from(head_dim).powf(-0.5), 1.0);
-        if let RopeScaling::Yarn { factor, .. } = scaling {
-            if matches!(attention, Attention::Mla(_)) {
-                // The converter stores 0.1 * mscale_all_dim.
-                let mscale = self.float_or("rope.scaling.yarn_log_multiplier", 0.0)? * 10.0;
-                softmax *= yarn_mscale(factor, mscale).powi(2);
-            } else {
-                attention_factor =
-                    self.float_or("rope.scaling.attn_factor", yarn_mscale(factor, 1.0))?;
-            }
-        }
-        Ok(Rope {
-            inverse_frequencies: inverse_frequencies(dim, theta, &scaling),
-            softmax_scale: softmax as f32,
-            attention_factor: attention_factor as f32,
-        })
-    }
-
-    fn rope_scaling(&self) -> Result<RopeScaling, ImportError> {
-        let metadata = self.metadata();
-        let factor = self.float_or("rope.scaling.factor", 1.0)?;
-        let kind = metadata.string(&self.key("rope.scaling.type"))?;
-        let kind = kind.unwrap_or("none");
-        if kind != "none" && factor <= 0.0 {
-            return Err(metadata.bad(&self.key("rope.scaling.factor"), "a positive number"));
-        }
-        match kind {
-            "none" => Ok(RopeScaling::None),
-            "linear" => Ok(RopeScaling::Linear { factor }),
-            "yarn" => Ok(RopeScaling::Yarn {
-                factor,
-                original_max_position_embeddings: self
-                    .size("rope.scaling.original_context_length")?
-                    .into(),
-                beta_fast: self.float_or("rope.scaling.yarn_beta_fast", 32.0)?,
-                beta_slow: self.float_or("rope.scaling.yarn_beta_slow", 1.0)?,
-                truncate: true,
-            }),
-            other => Err(ImportError::Unsupported {
-                what: "GGUF rope.scaling.type",
-                found: other.to_owned(),
-                supported: "none, linear, yarn".into(),
-            }),
-        }
     }
 }
