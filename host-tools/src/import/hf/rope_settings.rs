@@ -53,7 +53,10 @@ impl Rope {
         let kind = match parameters.scaling {
             Some(scaling) => match scaling.text("rope_type")? {
                 Some(kind) => kind,
-                None => scaling.text("type")?.unwrap_or("default"),
+                None => match scaling.text("type")? {
+                    Some(kind) => kind,
+                    None => untyped(scaling)?,
+                },
             },
             None => "default",
         };
@@ -192,6 +195,19 @@ fn require_one_dictionary(keys: Keys<'_>) -> Result<(), ImportError> {
         }
     }
     Ok(())
+}
+
+/// The type of parameters that state none. transformers scales nothing then,
+/// older versions fail; whoever wrote a factor meant something by it.
+fn untyped(keys: Keys<'_>) -> Result<&'static str, ImportError> {
+    match keys.number("factor")? {
+        Some(factor) if factor != 1.0 => {
+            let expected = "no factor where rope_type is absent; add `\"rope_type\": \"linear\"` \
+                            (or the type that is meant), or remove the factor";
+            Err(keys.bad("factor", factor, expected))
+        }
+        _ => Ok("default"),
+    }
 }
 
 fn required_positive(keys: Keys<'_>, key: &str) -> Result<f64, ImportError> {

@@ -220,6 +220,18 @@ fn what_is_not_supported_is_named() {
             "rope_type `longrope`",
         ),
         (
+            json!({"rope_scaling": {"factor": 2.0}}),
+            "`rope_scaling.factor` is 2, expected no factor where rope_type is absent",
+        ),
+        (
+            json!({"rope_scaling": {"type": "none", "factor": 2.0}}),
+            "rope_type `none`",
+        ),
+        (
+            json!({"rope_parameters": {"rope_theta": 10000.0, "factor": 2.0}}),
+            "`rope_parameters.factor` is 2",
+        ),
+        (
             json!({"rope_scaling": {"type": "linear"}}),
             "`rope_scaling.factor` is missing",
         ),
