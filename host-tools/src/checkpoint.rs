@@ -2,13 +2,14 @@
 
 use std::path::Path;
 
-use serde_json::Value;
+use briquette_engine::text::{Tokenizer, TokenizerError};
 
 use crate::chat::ChatTemplate;
 use crate::import::gguf::Gguf;
 use crate::import::hf::{self, HuggingFace};
 use crate::import::{ImportError, Weights};
 use crate::pack::Source;
+use crate::prompt_start;
 use crate::tokenizer::{self, TokenizerImportError, TokenizerSpec};
 
 /// Why a checkpoint was refused.
@@ -21,6 +22,9 @@ pub enum CheckpointError {
     /// Its tokenizer.
     #[error(transparent)]
     Tokenizer(#[from] TokenizerImportError),
+    /// What came of its tokenizer, which nothing could open.
+    #[error("the tokenizer cannot be packed: {0} (`pack --no-tokenizer` leaves it out)")]
+    Section(#[from] TokenizerError),
 }
 
 /// Opens the Hugging Face folder or the GGUF file at `path`.
@@ -51,36 +55,48 @@ fn open_folder(path: &Path, with_tokenizer: bool) -> Result<Source, CheckpointEr
     let folder = hf::open(path)?;
     let vocab_size = folder.model().config.vocab_size;
     let name = folder.model().name.clone();
-    let mut stop_tokens = folder.eos_token_ids();
+    let mut stop_tokens = folder.eos_token_ids().to_vec();
     let tokenizer = if !with_tokenizer {
         None
     } else if path.join("tokenizer.json").is_file() {
-        let mut spec = tokenizer::from_json(&folder.tokenizer_json()?)?;
-        let config = folder.tokenizer_config();
-        spec.bos = folder
-            .bos_token_id()
-            .or_else(|| named(config, "bos_token", &spec));
-        spec.eos = named(config, "eos_token", &spec).or_else(|| stop_tokens.first().copied());
+        let spec = folder_tokenizer(&folder, &mut stop_tokens)?;
         spec.check(vocab_size)?;
         Some(spec)
     } else {
         tracing::warn!("no tokenizer.json: the briquette will work on token ids only");
         None
     };
-    if let Some(eos) = tokenizer.as_ref().and_then(|spec| spec.eos)
-        && !stop_tokens.contains(&eos)
-    {
-        stop_tokens.push(eos);
-    }
     let template = folder.chat_template().filter(|_| with_tokenizer);
     let template = chat_template(template, tokenizer.as_ref());
-    Ok(source(
+    source(
         name.unwrap_or_else(|| file_name(path)),
         HuggingFace::into_weights(folder),
         tokenizer,
         stop_tokens,
         template,
-    ))
+    )
+}
+
+/// The folder's tokenizer, whose `eos_token` joins the tokens that end an answer.
+fn folder_tokenizer(
+    folder: &HuggingFace,
+    stop_tokens: &mut Vec<u32>,
+) -> Result<TokenizerSpec, CheckpointError> {
+    let mut spec = tokenizer::from_json(&folder.tokenizer_json()?)?;
+    spec.bos = named(folder, "bos_token", &spec);
+    spec.eos = named(folder, "eos_token", &spec);
+    if folder.adds_bos_token() {
+        prompt_start::begin_with_bos(&mut spec);
+    }
+    if let Some(eos) = spec.eos
+        && !stop_tokens.contains(&eos)
+    {
+        stop_tokens.push(eos);
+    }
+    // A device ends where its tokenizer says, which knows no ids of padding.
+    let known = |id: &&u32| (**id as usize) < spec.tokens.len();
+    spec.stops = stop_tokens.iter().filter(known).copied().collect();
+    Ok(spec)
 }
 
 fn open_gguf(path: &Path, with_tokenizer: bool) -> Result<Source, CheckpointError> {
@@ -105,17 +121,23 @@ fn open_gguf(path: &Path, with_tokenizer: bool) -> Result<Source, CheckpointErro
         }
     };
     let template = metadata.and_then(|metadata| metadata.chat_template);
-    let template = chat_template(template.as_deref(), tokenizer.as_ref());
+    let mut template = chat_template(template.as_deref(), tokenizer.as_ref());
+    if tokenizer
+        .as_ref()
+        .is_some_and(|spec| !spec.prefix.is_empty())
+    {
+        template = template.map(prompt_start::with_bos_first);
+    }
     let stop_tokens = tokenizer
         .as_ref()
         .map_or_else(Vec::new, |spec| spec.stops.clone());
-    Ok(source(
+    source(
         model.name.clone().unwrap_or_else(|| file_name(path)),
         Weights::new(model, Box::new(file), Box::new(mapping)),
         tokenizer,
         stop_tokens,
         template,
-    ))
+    )
 }
 
 fn source(
@@ -124,17 +146,19 @@ fn source(
     tokenizer: Option<TokenizerSpec>,
     stop_tokens: Vec<u32>,
     template: Option<ChatTemplate>,
-) -> Source {
-    Source {
+) -> Result<Source, CheckpointError> {
+    let section = tokenizer.as_ref().map(tokenizer::to_section);
+    if let Some(section) = &section {
+        Tokenizer::new(section)?;
+    }
+    Ok(Source {
         name,
         weights,
-        tokenizer: tokenizer
-            .as_ref()
-            .map_or_else(Vec::new, tokenizer::to_section),
+        tokenizer: section.unwrap_or_default(),
         stop_tokens,
         single_turn: template.as_ref().and_then(ChatTemplate::single_turn),
         chat_template: template.map_or_else(String::new, |template| template.source),
-    }
+    })
 }
 
 /// A template with the tokens that it may name.
@@ -152,16 +176,17 @@ fn chat_template(source: Option<&str>, spec: Option<&TokenizerSpec>) -> Option<C
     })
 }
 
-/// The id of a token that `tokenizer_config.json` names, as text or as an
-/// object with `content`.
-fn named(config: Option<&Value>, key: &str, spec: &TokenizerSpec) -> Option<u32> {
-    let value = config?.get(key)?;
-    let text = value.as_str().or_else(|| value.get("content")?.as_str())?;
+/// The id of a special token that the folder names.
+fn named(folder: &HuggingFace, key: &str, spec: &TokenizerSpec) -> Option<u32> {
+    let text = folder.special_token(key)?;
     let token = spec
         .tokens
         .iter()
-        .position(|token| token == text.as_bytes())?;
-    u32::try_from(token).ok()
+        .position(|token| token == text.as_bytes());
+    if token.is_none() {
+        tracing::warn!("the {key} `{text}` is none of the tokens in tokenizer.json");
+    }
+    u32::try_from(token?).ok()
 }
 
 fn file_name(path: &Path) -> String {

@@ -17,6 +17,7 @@ pub mod import;
 pub mod loaded;
 pub mod measure;
 pub mod pack;
+mod prompt_start;
 pub mod reasoning;
 pub mod screen;
 pub mod stored;

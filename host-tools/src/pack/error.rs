@@ -43,7 +43,10 @@ pub enum PackError {
     #[error("the manifest cannot be encoded: {0}")]
     Manifest(#[from] postcard::Error),
     /// More stop tokens than the format holds.
-    #[error("{found} stop tokens; the format holds {most}")]
+    #[error(
+        "{found} tokens end an answer, and a briquette holds {most}: shorten the list at \
+         eos_token_id"
+    )]
     StopTokens {
         /// How many there are.
         found: usize,

@@ -52,6 +52,17 @@ pub enum TokenizerImportError {
         /// Tokens of the model.
         vocab_size: u32,
     },
+    /// A special token that does not exist.
+    #[error(
+        "tokenizer: a special token has the id {id}, but there are {tokens} tokens; correct the \
+         post_processor in tokenizer.json (`pack --no-tokenizer` leaves the tokenizer out)"
+    )]
+    NoSuchToken {
+        /// The id.
+        id: u32,
+        /// How many tokens there are.
+        tokens: usize,
+    },
     /// A token's text uses characters outside the byte-level alphabet.
     #[error("tokenizer: token {id} (`{text}`) is not written in the byte-level alphabet")]
     NotBytes {

@@ -138,18 +138,22 @@ impl TokenizerSpec {
         Ok(())
     }
 
-    /// Checks the ids against the model's vocabulary.
+    /// Checks the ids against the tokens and the model's vocabulary.
     ///
     /// # Errors
-    /// If a token has an id that the model does not have.
+    /// If a token has an id that the model does not have, or a special token
+    /// is none of the tokens.
     pub fn check(&self, vocab_size: u32) -> Result<(), TokenizerImportError> {
+        let tokens = self.tokens.len();
+        if tokens as u64 > u64::from(vocab_size) {
+            let id = tokens as u64 - 1;
+            return Err(TokenizerImportError::IdTooLarge { id, vocab_size });
+        }
         let lists = [&self.prefix, &self.suffix, &self.stops];
         let listed = lists.into_iter().flatten().copied();
         let single = [self.bos, self.eos, self.unknown].into_iter().flatten();
-        let last = (self.tokens.len() as u64).checked_sub(1);
-        let ids = listed.chain(single).map(u64::from).chain(last);
-        match ids.max().filter(|id| *id >= u64::from(vocab_size)) {
-            Some(id) => Err(TokenizerImportError::IdTooLarge { id, vocab_size }),
+        match listed.chain(single).find(|id| *id as usize >= tokens) {
+            Some(id) => Err(TokenizerImportError::NoSuchToken { id, tokens }),
             None => Ok(()),
         }
     }

@@ -53,6 +53,7 @@ use architecture::Architecture;
 use files::{MAX_CONFIG_BYTES, MAX_TOKENIZER_BYTES};
 use keys::Keys;
 use settings::Decoder;
+use tokens::GENERATION_CONFIG;
 
 const CONFIG: &str = "config.json";
 
@@ -64,7 +65,9 @@ pub struct HuggingFace {
     config: Value,
     generation_config: Option<Value>,
     tokenizer_config: Option<Value>,
+    special_tokens_map: Option<Value>,
     chat_template: Option<String>,
+    eos_token_ids: Vec<u32>,
 }
 
 /// Opens the checkpoint in `folder`. Reads the configuration and the headers of
@@ -102,11 +105,15 @@ pub fn open(folder: &Path) -> Result<HuggingFace, ImportError> {
         Some(template) => Some(template),
         None => tokenizer_config.as_ref().and_then(tokens::chat_template),
     };
+    let generation_config = optional(GENERATION_CONFIG)?;
+    let vocab_size = model.config.vocab_size;
     Ok(HuggingFace {
         folder: folder.to_owned(),
+        eos_token_ids: tokens::ends(folder, generation_config.as_ref(), &config, vocab_size)?,
         weights: Weights::new(model, Box::new(store), Box::new(names)),
-        generation_config: optional("generation_config.json")?,
+        generation_config,
         tokenizer_config,
+        special_tokens_map: optional("special_tokens_map.json")?,
         chat_template,
         config,
     })
@@ -166,29 +173,23 @@ impl HuggingFace {
         self.chat_template.as_deref()
     }
 
-    /// The tokens that end a text, from `generation_config.json` and
-    /// `config.json`, each once.
-    pub fn eos_token_ids(&self) -> Vec<u32> {
-        let mut ids = Vec::new();
-        for id in self
-            .sources()
-            .flat_map(|source| tokens::ids(source, "eos_token_id"))
-        {
-            if !ids.contains(&id) {
-                ids.push(id);
-            }
-        }
-        ids
+    /// The tokens that end an answer, each once: those of
+    /// `generation_config.json`, or of `config.json` where it names none.
+    pub fn eos_token_ids(&self) -> &[u32] {
+        &self.eos_token_ids
     }
 
-    /// The token that begins a text.
-    pub fn bos_token_id(&self) -> Option<u32> {
-        self.sources()
-            .find_map(|source| tokens::ids(source, "bos_token_id").first().copied())
+    /// The text of a special token of the tokenizer, such as `bos_token`.
+    pub fn special_token(&self, key: &str) -> Option<&str> {
+        let map = self.special_tokens_map.as_ref();
+        tokens::special_token(self.tokenizer_config(), map, key)
     }
 
-    fn sources(&self) -> impl Iterator<Item = &Value> {
-        self.generation_config.iter().chain([&self.config])
+    /// Whether the tokenizer's configuration asks for the begin-of-text token
+    /// before every text.
+    pub fn adds_bos_token(&self) -> bool {
+        self.tokenizer_config()
+            .is_some_and(|config| config["add_bos_token"] == true)
     }
 }
 

@@ -266,7 +266,6 @@ fn templates_are_found_where_folders_have_them() {
     );
     let checkpoint = open(folder.path()).unwrap();
     assert_eq!(checkpoint.eos_token_ids(), [7, 1]);
-    assert_eq!(checkpoint.bos_token_id(), Some(5));
     let absent = checkpoint.tokenizer_json().unwrap_err().to_string();
     assert!(absent.contains("has no tokenizer.json"), "{absent}");
 }

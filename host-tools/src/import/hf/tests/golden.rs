@@ -243,7 +243,8 @@ fn the_tokenizer_s_files_are_at_hand() {
             .starts_with("{{ bos_token }}")
     );
     assert_eq!(checkpoint.eos_token_ids(), [1]);
-    assert_eq!(checkpoint.bos_token_id(), Some(0));
+    assert_eq!(checkpoint.special_token("bos_token"), Some("<|bos|>"));
+    assert!(checkpoint.adds_bos_token());
     assert_eq!(checkpoint.config(), &golden_config("tiny-v2"));
     assert_eq!(checkpoint.generation_config().unwrap()["eos_token_id"], 1);
 }

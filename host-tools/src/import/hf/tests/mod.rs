@@ -8,6 +8,7 @@ mod options;
 mod published_names;
 mod rope;
 mod sharded;
+mod special_tokens;
 
 use std::fs;
 use std::path::{Path, PathBuf};
