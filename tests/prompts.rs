@@ -173,11 +173,7 @@ fn prompts(source: &Source, text: &str) -> [Vec<u32>; 2] {
         bos_token: name(tokenizer.bos()),
         eos_token: name(tokenizer.eos()),
     };
-    let message = Message {
-        role: "user",
-        content: text.to_owned(),
-    };
-    let rendered = template.render(&[message]).unwrap();
+    let rendered = template.render(&[Message::new("user", text)]).unwrap();
     // What a device does without Jinja.
     let (prefix, suffix) = source.single_turn.as_ref().unwrap();
     assert_eq!(format!("{prefix}{text}{suffix}"), rendered);

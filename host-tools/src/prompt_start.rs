@@ -60,13 +60,7 @@ fn begins_with_bos(template: &ChatTemplate, roles: &[&'static str]) -> Option<bo
     if template.bos_token.is_empty() {
         return None;
     }
-    let messages: Vec<Message> = roles
-        .iter()
-        .map(|&role| Message {
-            role,
-            content: "x".to_owned(),
-        })
-        .collect();
+    let messages: Vec<Message> = roles.iter().map(|&role| Message::new(role, "x")).collect();
     let text = template.render(&messages).ok()?;
     // A line break before the token is the template's own choice.
     Some(
@@ -85,13 +79,7 @@ mod tests {
             bos_token: "<s>".into(),
             eos_token: "</s>".into(),
         });
-        let messages: Vec<Message> = roles
-            .iter()
-            .map(|&role| Message {
-                role,
-                content: role.to_owned(),
-            })
-            .collect();
+        let messages: Vec<Message> = roles.iter().map(|&role| Message::new(role, role)).collect();
         template.render(&messages).unwrap()
     }
 
