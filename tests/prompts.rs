@@ -172,6 +172,7 @@ fn prompts(source: &Source, text: &str) -> [Vec<u32>; 2] {
         source: source.chat_template.clone(),
         bos_token: name(tokenizer.bos()),
         eos_token: name(tokenizer.eos()),
+        ..ChatTemplate::default()
     };
     let rendered = template.render(&[Message::new("user", text)]).unwrap();
     // What a device does without Jinja.

@@ -183,6 +183,7 @@ fn check_chat(name: &str, samples: &Value, config: &Value, tokenizer: &Tokenizer
         source: text(&config["chat_template"]),
         bos_token: text(&config["bos_token"]),
         eos_token: text(&config["eos_token"]),
+        ..ChatTemplate::default()
     };
     let mut rendered = 0;
     for sample in samples["chat"].as_array().unwrap() {

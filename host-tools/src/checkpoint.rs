@@ -4,7 +4,7 @@ use std::path::Path;
 
 use briquette_engine::text::{Tokenizer, TokenizerError};
 
-use crate::chat::ChatTemplate;
+use crate::chat::{ChatTemplate, Clock, TrialError};
 use crate::import::gguf::Gguf;
 use crate::import::hf::{self, HuggingFace};
 use crate::import::{ImportError, Weights};
@@ -25,6 +25,17 @@ pub enum CheckpointError {
     /// What came of its tokenizer, which nothing could open.
     #[error("the tokenizer cannot be packed: {0} (`pack --no-tokenizer` leaves it out)")]
     Section(#[from] TokenizerError),
+    /// Its chat template.
+    #[error(transparent)]
+    Template(#[from] TrialError),
+}
+
+/// What is read beside the weights.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Companions {
+    All,
+    NoTemplate,
+    None,
 }
 
 /// Opens the Hugging Face folder or the GGUF file at `path`.
@@ -32,7 +43,16 @@ pub enum CheckpointError {
 /// # Errors
 /// If it is neither, or its model or tokenizer is not supported.
 pub fn open(path: &Path) -> Result<Source, CheckpointError> {
-    open_with(path, true)
+    open_with(path, Companions::All)
+}
+
+/// As [`open`], leaving the chat template out: prompts are continued as they
+/// stand.
+///
+/// # Errors
+/// As [`open`], but for the chat template.
+pub fn open_without_template(path: &Path) -> Result<Source, CheckpointError> {
+    open_with(path, Companions::NoTemplate)
 }
 
 /// As [`open`], leaving the tokenizer out: the briquette works on token ids.
@@ -40,18 +60,19 @@ pub fn open(path: &Path) -> Result<Source, CheckpointError> {
 /// # Errors
 /// As [`open`], but for the tokenizer.
 pub fn open_without_tokenizer(path: &Path) -> Result<Source, CheckpointError> {
-    open_with(path, false)
+    open_with(path, Companions::None)
 }
 
-fn open_with(path: &Path, tokenizer: bool) -> Result<Source, CheckpointError> {
+fn open_with(path: &Path, companions: Companions) -> Result<Source, CheckpointError> {
     if path.is_dir() {
-        open_folder(path, tokenizer)
+        open_folder(path, companions)
     } else {
-        open_gguf(path, tokenizer)
+        open_gguf(path, companions)
     }
 }
 
-fn open_folder(path: &Path, with_tokenizer: bool) -> Result<Source, CheckpointError> {
+fn open_folder(path: &Path, companions: Companions) -> Result<Source, CheckpointError> {
+    let with_tokenizer = companions != Companions::None;
     let folder = hf::open(path)?;
     let vocab_size = folder.model().config.vocab_size;
     let name = folder.model().name.clone();
@@ -66,7 +87,8 @@ fn open_folder(path: &Path, with_tokenizer: bool) -> Result<Source, CheckpointEr
         tracing::warn!("no tokenizer.json: the briquette will work on token ids only");
         None
     };
-    let template = folder.chat_template().filter(|_| with_tokenizer);
+    let template = folder.chat_template();
+    let template = template.filter(|_| companions == Companions::All);
     let template = chat_template(template, tokenizer.as_ref());
     source(
         name.unwrap_or_else(|| file_name(path)),
@@ -99,7 +121,8 @@ fn folder_tokenizer(
     Ok(spec)
 }
 
-fn open_gguf(path: &Path, with_tokenizer: bool) -> Result<Source, CheckpointError> {
+fn open_gguf(path: &Path, companions: Companions) -> Result<Source, CheckpointError> {
+    let with_tokenizer = companions != Companions::None;
     let mut file = Gguf::open(path)?;
     let model = file.model()?;
     let mapping = file.mapping(&model);
@@ -121,6 +144,7 @@ fn open_gguf(path: &Path, with_tokenizer: bool) -> Result<Source, CheckpointErro
         }
     };
     let template = metadata.and_then(|metadata| metadata.chat_template);
+    let template = template.filter(|_| companions == Companions::All);
     let mut template = chat_template(template.as_deref(), tokenizer.as_ref());
     if tokenizer
         .as_ref()
@@ -147,6 +171,11 @@ fn source(
     stop_tokens: Vec<u32>,
     template: Option<ChatTemplate>,
 ) -> Result<Source, CheckpointError> {
+    if let Some(template) = &template {
+        for lack in template.try_out()? {
+            tracing::warn!("the chat template cannot be used for {lack}");
+        }
+    }
     let section = tokenizer.as_ref().map(tokenizer::to_section);
     if let Some(section) = &section {
         Tokenizer::new(section)?;
@@ -173,6 +202,7 @@ fn chat_template(source: Option<&str>, spec: Option<&TokenizerSpec>) -> Option<C
         source: source?.to_owned(),
         bos_token: name(spec.and_then(|spec| spec.bos)),
         eos_token: name(spec.and_then(|spec| spec.eos)),
+        clock: Clock::System,
     })
 }
 

@@ -78,6 +78,7 @@ mod tests {
             source: source.into(),
             bos_token: "<s>".into(),
             eos_token: "</s>".into(),
+            ..ChatTemplate::default()
         });
         let messages: Vec<Message> = roles.iter().map(|&role| Message::new(role, role)).collect();
         template.render(&messages).unwrap()

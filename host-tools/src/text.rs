@@ -5,7 +5,7 @@ use std::ops::Range;
 use briquette_engine::blob::Blob;
 use briquette_engine::text::{EncodeOptions, Scratch, TagRules, Tokenizer, TokenizerError};
 
-use crate::chat::{ChatError, ChatTemplate, Message};
+use crate::chat::{ChatError, ChatTemplate, Clock, Message};
 use crate::strangers;
 
 /// A briquette's tokenizer and chat template.
@@ -59,6 +59,7 @@ impl<'a> TextModel<'a> {
             source: source.to_owned(),
             bos_token: name(tokenizer.bos()),
             eos_token: name(tokenizer.eos()),
+            clock: Clock::System,
         });
         let mut stop_tokens: Vec<u32> = blob.manifest().stop_tokens.to_vec();
         stop_tokens.extend(tokenizer.stops());
@@ -67,6 +68,15 @@ impl<'a> TextModel<'a> {
             template,
             stop_tokens,
         })
+    }
+
+    /// The same, with what the chat template takes for today.
+    #[must_use]
+    pub fn with_clock(mut self, clock: Clock) -> Self {
+        if let Some(template) = &mut self.template {
+            template.clock = clock;
+        }
+        self
     }
 
     /// The tokenizer.

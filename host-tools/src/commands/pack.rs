@@ -74,6 +74,9 @@ pub(crate) struct Args {
     /// Leave the tokenizer out: the briquette works on token ids
     #[arg(long)]
     no_tokenizer: bool,
+    /// Leave the chat template out: prompts are continued as they stand
+    #[arg(long, conflicts_with = "no_tokenizer")]
+    no_template: bool,
     /// Refuse a model that does not fit this device: a name, or a .toml file
     #[arg(long, value_name = "NAME")]
     target: Option<String>,
@@ -115,6 +118,7 @@ impl Args {
             batch: 32,
             mtp: false,
             no_tokenizer: false,
+            no_template: false,
             target: None,
             json: false,
         }
@@ -145,6 +149,8 @@ pub(crate) fn run(args: &Args) -> Result<(), CommandError> {
     files::check_output_beside(&args.output, &inputs)?;
     let mut source = if args.no_tokenizer {
         checkpoint::open_without_tokenizer(&args.source)?
+    } else if args.no_template {
+        checkpoint::open_without_template(&args.source)?
     } else {
         checkpoint::open(&args.source)?
     };

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use briquette_engine::text::{SamplerOptions, TagRules};
 
 use super::super::{Execution, clock_seed, numbers};
+use crate::chat::Day;
 use crate::draft::Draft;
 use crate::text::TextModel;
 
@@ -79,6 +80,9 @@ pub(crate) struct Args {
     /// Seed of the generator [default: from the clock if --temp is not 0]
     #[arg(long, value_name = "S", allow_hyphen_values = true, value_parser = numbers::seed)]
     pub(super) seed: Option<u64>,
+    /// What the chat template takes for today [default: the computer's date]
+    #[arg(long, value_name = "YYYY-MM-DD")]
+    pub(super) date: Option<Day>,
     /// Show the prompt as the model gets it: the rendered text and its token ids,
     /// on stderr or in the JSON object
     #[arg(long)]
@@ -114,6 +118,7 @@ impl Args {
             prompt_cache: None,
             draft: Draft::NONE,
             seed: None,
+            date: None,
             show_prompt: false,
             json: false,
             expert_slots: None,

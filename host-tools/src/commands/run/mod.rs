@@ -13,6 +13,7 @@ use briquette_engine::cpu::PlanOptions;
 
 use super::input::{self, Asked};
 use super::{CommandError, Execution};
+use crate::chat::Clock;
 use crate::draft::Draft;
 use crate::executor::{Backend, HOST_BATCH, with_executor};
 use crate::files;
@@ -26,7 +27,8 @@ pub(crate) fn run(args: &Args) -> Result<(), CommandError> {
     }
     let mut file = Briquette::open(&args.file, args.execution.pages, args.expert_slots)?;
     let (blob, storage) = file.parts()?;
-    let text = TextModel::new(&blob)?;
+    let clock = args.date.map_or(Clock::System, Clock::Day);
+    let text = TextModel::new(&blob)?.with_clock(clock);
     let options = plan_options(args, PlanOptions::packed(blob.manifest()));
     let trained = blob.manifest().config.max_position_embeddings;
     Execution::warn_of_context(options.context, trained);

@@ -1,0 +1,194 @@
+//! Trying a template before it is packed, where a person can still act.
+
+use minijinja::context;
+use minijinja::value::Value;
+
+use super::{ChatError, ChatTemplate, Message};
+
+/// Why a template is not worth packing.
+#[derive(Debug, thiserror::Error)]
+#[error(
+    "the chat template cannot render a conversation: {}; correct it in the checkpoint, \
+     or pack without it: --no-template",
+    .0.reason
+)]
+pub struct TrialError(ChatError);
+
+const SYSTEM: &str = "qzv is the system's.";
+const QUESTION: &str = "qzv is the user's.";
+const ANSWER: &str = "qzv is the assistant's.";
+const THOUGHT: &str = "<think>\nqzv is thought.\n</think>\n\nqzv is said.";
+
+impl ChatTemplate {
+    /// Renders what a model is used for: a message, and a system prompt, a
+    /// history, thoughts and tools beside it. Returns what cannot be rendered
+    /// and why, one by one.
+    ///
+    /// # Errors
+    /// If neither a message alone nor one with a system prompt can be.
+    pub fn try_out(&self) -> Result<Vec<String>, TrialError> {
+        let user = Message::new("user", QUESTION);
+        let system = Message::new("system", SYSTEM);
+        let alone = self.render(std::slice::from_ref(&user));
+        let with_system = self.render(&[system, user.clone()]);
+        let (error, opening) = match (alone, &with_system) {
+            (Ok(text), _) => (missing(&text, QUESTION), vec![]),
+            (Err(error), Ok(_)) => (Some(error.reason), vec![Message::new("system", SYSTEM)]),
+            (Err(error), Err(_)) => return Err(TrialError(error)),
+        };
+        let mut lacks = Lacks::default();
+        lacks.note("a message without a system prompt", error);
+        let system = match with_system {
+            Ok(text) => missing(&text, SYSTEM),
+            Err(error) => Some(error.reason),
+        };
+        lacks.note("a system prompt", system);
+        let history = |answer: &str| {
+            let turns = [
+                user.clone(),
+                Message::new("assistant", answer),
+                user.clone(),
+            ];
+            [opening.clone(), turns.to_vec()].concat()
+        };
+        let answered = match self.render(&history(ANSWER)) {
+            Ok(text) => missing(&text, ANSWER),
+            Err(error) => Some(error.reason),
+        };
+        let can_answer = answered.is_none();
+        lacks.note("an answer before the next message", answered);
+        if can_answer {
+            let thought = self.render(&history(THOUGHT));
+            lacks.note(
+                "a thought in an answer",
+                thought.err().map(|error| error.reason),
+            );
+        }
+        let question = [opening.clone(), vec![user.clone()]].concat();
+        for (what, more) in [
+            ("thinking switched on", context! { enable_thinking => true }),
+            (
+                "thinking switched off",
+                context! { enable_thinking => false },
+            ),
+            ("tools", context! { tools => [tool()] }),
+        ] {
+            let text = self.render_more(&question, more);
+            lacks.note(what, text.err().map(|error| error.reason));
+        }
+        Ok(lacks.0)
+    }
+}
+
+/// What a template cannot render, and why not.
+#[derive(Default)]
+struct Lacks(Vec<String>);
+
+impl Lacks {
+    fn note(&mut self, what: &str, why: Option<String>) {
+        self.0.extend(why.map(|why| format!("{what}: {why}")));
+    }
+}
+
+/// The complaint about a text that has lost what was said.
+fn missing(text: &str, said: &str) -> Option<String> {
+    (!text.contains(said)).then(|| "the template leaves it out".into())
+}
+
+/// A function that a model may call, as OpenAI's interface describes it.
+fn tool() -> Value {
+    context! {
+        type => "function",
+        function => context! {
+            name => "weather",
+            description => "The weather at a place.",
+            parameters => context! {
+                type => "object",
+                properties => context! {
+                    place => context! { type => "string", description => "Where" },
+                },
+                required => ["place"],
+            },
+        },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn lacks(source: &str) -> Vec<String> {
+        template(source).try_out().unwrap()
+    }
+
+    fn template(source: &str) -> ChatTemplate {
+        ChatTemplate {
+            source: source.into(),
+            ..ChatTemplate::default()
+        }
+    }
+
+    const ALL: &str = "{% for m in messages %}<{{ m.role }}>{{ m.content }}{% endfor %}";
+
+    #[test]
+    fn a_template_that_renders_all_lacks_nothing() {
+        assert_eq!(lacks(ALL), Vec::<String>::new());
+    }
+
+    #[test]
+    fn what_is_refused_is_named_with_the_reason() {
+        let no_system = "{% if messages[0].role == 'system' %}\
+                         {{ raise_exception('System role not supported') }}{% endif %}";
+        let found = lacks(&format!("{no_system}{ALL}"));
+        assert_eq!(found.len(), 1, "{found:?}");
+        assert!(
+            found[0].contains("a system prompt: System role not supported"),
+            "{found:?}"
+        );
+        let needs_system = "{% if messages[0].role != 'system' %}\
+                            {{ raise_exception('no system') }}{% endif %}";
+        let found = lacks(&format!("{needs_system}{ALL}"));
+        assert_eq!(found.len(), 1, "{found:?}");
+        assert!(found[0].starts_with("a message without a system prompt: no system"));
+        let no_tools = "{% if tools %}{{ tools | unheard_of }}{% endif %}";
+        assert!(lacks(&format!("{no_tools}{ALL}"))[0].starts_with("tools: unknown filter"));
+        let no_thought = "{% if '</think>' in messages[-1].content or \
+                          messages | length > 1 and '</think>' in messages[-2].content %}{{ nothing.at.all }}{% endif %}";
+        let found = lacks(&format!("{no_thought}{ALL}"));
+        assert!(
+            found[0].starts_with("a thought in an answer: "),
+            "{found:?}"
+        );
+        let no_switch = "{% if enable_thinking is false %}{{ nothing.at.all }}{% endif %}";
+        let found = lacks(&format!("{no_switch}{ALL}"));
+        assert!(found[0].starts_with("thinking switched off: "), "{found:?}");
+    }
+
+    #[test]
+    fn what_is_left_out_is_named() {
+        let last = lacks("{{ messages[-1].content }}");
+        assert_eq!(last.len(), 2, "{last:?}");
+        assert!(
+            last.iter()
+                .all(|lack| lack.ends_with("the template leaves it out"))
+        );
+        let parts = lacks("{% for part in messages[0].content %}{{ part.text }}{% endfor %}");
+        assert!(
+            parts[0].starts_with("a message without a system prompt: "),
+            "{parts:?}"
+        );
+    }
+
+    #[test]
+    fn a_template_that_renders_nothing_is_refused() {
+        for source in [
+            "{% if %}",
+            "{{ 'a' | unheard_of }}",
+            "{{ raise_exception('never') }}",
+        ] {
+            let error = template(source).try_out().unwrap_err().to_string();
+            assert!(error.contains("--no-template"), "{error}");
+            assert!(!error.contains("--raw"), "{error}");
+        }
+    }
+}
