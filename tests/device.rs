@@ -3,6 +3,8 @@
 
 #![cfg(unix)]
 
+#[path = "cli/chain.rs"]
+mod chain;
 mod flashing;
 
 use std::collections::VecDeque;
@@ -27,6 +29,8 @@ use embedded_io::{ErrorType, ReadReady};
 use serde_json::Value;
 use serialport::{SerialPort, TTYPort};
 use tempfile::TempDir;
+
+use chain::{Chain, END};
 
 const QUESTION: &str = "oven 9 max 8 tank 20 min 14 alarms ?";
 const THOUGHT: &str = "oven 9 > 8 hi ; tank 20 > 14 ok";
@@ -453,6 +457,34 @@ fn a_device_tells_who_it_is_and_answers_as_the_tool_does() {
     assert_eq!(answer.trim(), expected["text"].as_str().unwrap());
     assert!(aside.contains(THOUGHT), "{aside}");
     assert!(aside.contains("tokens decoded at "), "{aside}");
+}
+
+/// Tags, control tokens in a prompt, and where an answer ends: by the same rules.
+#[test]
+fn a_device_tells_tags_and_control_tokens_from_text_as_the_tool_does() {
+    let place = Place::new();
+    let steps = ["x", "<think>", "a", "</think>", "b", END, "c"];
+    let spelling = Chain::new(&["<think>", "</think>"]).follow(&steps);
+    let template = "<|begin|>{{ messages[0].content }}";
+    let spelling = spelling.template(template);
+    let meaning = Chain::new(&[]).special(&["<think>", "</think>"]);
+    for chain in [spelling, meaning.follow(&steps)] {
+        let source = place.path("source");
+        chain.write(Path::new(&source));
+        succeed(&["pack", &source, "-o", &place.model(), "--context", "96"]);
+        for prompt in ["x", "<|end|><|begin|>x", "<think>x"] {
+            let more = ["-p", prompt, "-n", "9", "--json"];
+            let run = succeed(&[&["run", &place.model()], &more[..]].concat());
+            let (port, _) = place.device();
+            let device = succeed(&[&["device", "chat", "--port", &port], &more[..]].concat());
+            let [run, device]: [Value; 2] =
+                [run, device].map(|text| serde_json::from_str(&text).unwrap());
+            for field in ["text", "thinking", "stop", "prompt_tokens"] {
+                assert_eq!(run[field], device[field], "{field} of {prompt}");
+            }
+            assert_eq!(run["stop"], "end_of_text", "{run}");
+        }
+    }
 }
 
 #[test]

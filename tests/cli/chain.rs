@@ -11,8 +11,8 @@ use serde_json::{Value, json};
 
 /// A vocabulary of all bytes, some words, and some special tokens.
 pub struct Chain {
-    words: Vec<String>,
-    special: Vec<&'static str>,
+    pub words: Vec<String>,
+    pub special: Vec<&'static str>,
     template: String,
     steps: Vec<(u32, u32)>,
 }
@@ -57,22 +57,6 @@ impl Chain {
             _ => panic!("{token}"),
         };
         index as u32
-    }
-
-    /// The text of `ids`, special tokens by their names.
-    pub fn text(&self, ids: &Value) -> String {
-        let mut bytes = Vec::new();
-        for id in ids.as_array().unwrap() {
-            match id.as_u64().unwrap() as usize {
-                id @ 0..256 => bytes.push(id as u8),
-                id => {
-                    let words = self.words.iter().map(String::as_str);
-                    let all: Vec<&str> = words.chain(self.special.iter().copied()).collect();
-                    bytes.extend_from_slice(all[id - 256].as_bytes());
-                }
-            }
-        }
-        String::from_utf8(bytes).unwrap()
     }
 
     /// Writes a Hugging Face folder.

@@ -40,8 +40,21 @@ impl Model {
 
     /// The prompt as the model gets it.
     fn prompt(&self, more: &[&str]) -> String {
-        self.chain
-            .text(&self.run(&[more, &["--show-prompt"]].concat())["prompt"]["ids"])
+        self.text(&self.run(&[more, &["--show-prompt"]].concat())["prompt"]["ids"])
+    }
+
+    /// The text of `ids`, special tokens by their names.
+    fn text(&self, ids: &Value) -> String {
+        let words = self.chain.words.iter().map(String::as_str);
+        let names: Vec<&str> = words.chain(self.chain.special.iter().copied()).collect();
+        let mut bytes = Vec::new();
+        for id in ids.as_array().unwrap() {
+            match id.as_u64().unwrap() as usize {
+                byte @ 0..256 => bytes.push(byte as u8),
+                id => bytes.extend_from_slice(names[id - 256].as_bytes()),
+            }
+        }
+        String::from_utf8(bytes).unwrap()
     }
 
     fn piped(&self, input: &[u8], more: &[&str]) -> Output {
@@ -140,7 +153,7 @@ fn standard_input_is_a_prompt_to_the_letter() {
     ] {
         let output = model.piped(input, more);
         let report: Value = serde_json::from_slice(&output.stdout).unwrap();
-        assert_eq!(model.chain.text(&report["prompt"]["ids"]), expected);
+        assert_eq!(model.text(&report["prompt"]["ids"]), expected);
     }
     let broken = model.piped(b"caf\xe9", &[]);
     assert_eq!(broken.status.code(), Some(1));

@@ -1,6 +1,6 @@
 //! Answers to people.
 
-use briquette_engine::text::{Guide, Part, Tag, TagStream};
+use briquette_engine::text::{Guide, Part, Tag, TagStream, Tokenizer};
 use briquette_protocol::{Frames, Refusal, Response, StopReason};
 use embedded_io::{Read, ReadReady, Write};
 use embedded_storage::nor_flash::NorFlash;
@@ -45,7 +45,7 @@ impl<'a, L: Read + ReadReady + Write, F: NorFlash> Device<'a, L, F> {
             Err(refusal) => return Ok(Err(refusal)),
         };
         for left in (0..task.tokens).rev() {
-            if tokenizer.is_stop(token) || tokenizer.eos() == Some(token) {
+            if self.ends(&tokenizer, token) {
                 return Ok(Ok(StopReason::EndOfText));
             }
             let bytes = tokenizer.token_bytes(token);
@@ -70,6 +70,15 @@ impl<'a, L: Read + ReadReady + Write, F: NorFlash> Device<'a, L, F> {
             }
         }
         Ok(Ok(StopReason::Length))
+    }
+
+    /// Whether an answer ends at `token`. The manifest and the tokenizer may each
+    /// name tokens that the other does not.
+    fn ends(&self, tokenizer: &Tokenizer<'_>, token: u32) -> bool {
+        let manifest = self.session.blob().manifest();
+        manifest.stop_tokens.contains(&token)
+            || tokenizer.is_stop(token)
+            || tokenizer.eos() == Some(token)
     }
 
     /// Takes in `last`, or the whole prompt, and chooses what follows.

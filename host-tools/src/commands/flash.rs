@@ -8,9 +8,11 @@ use briquette_engine::cpu::PlanOptions;
 use super::CommandError;
 use super::device::{PatienceArgs, TalkArgs, talk};
 use crate::device::{Client, Line, Patience, Port};
+use crate::files;
 use crate::firmware::{Checkout, Emulator, Logs, Probe, Program};
 use crate::loaded::BriqFile;
 use crate::target::{Firmware, Fit, Runner, Target};
+use crate::terminal;
 
 /// Builds the firmware around a briquette, and runs it in QEMU or flashes it
 /// with probe-rs.
@@ -63,6 +65,9 @@ pub(crate) struct Args {
 const EMULATOR_START: Duration = Duration::from_secs(30);
 
 pub(crate) fn run(args: &Args) -> Result<(), CommandError> {
+    if let Some(file) = &args.uf2 {
+        files::check_output_beside(file, &[&args.file, Path::new(&args.target)])?;
+    }
     let target = Target::find(&args.target)?;
     let fit = require_fit(args, &target)?;
     let Some(firmware) = &target.firmware else {
@@ -85,7 +90,7 @@ pub(crate) fn run(args: &Args) -> Result<(), CommandError> {
 /// Builds the program, after saying where.
 fn build(args: &Args, firmware: &Firmware, expert_slots: u64) -> Result<Program, CommandError> {
     let checkout = Checkout::find(args.repository.as_deref())?;
-    eprintln!(
+    terminal::tell_line!(
         "building the program for {} in the checkout {}; what is built is kept in {}",
         firmware.board,
         checkout.folder().display(),
@@ -109,7 +114,7 @@ fn write_uf2(
     };
     let program = build(args, firmware, expert_slots)?;
     program.write_uf2(family, file)?;
-    eprintln!(
+    terminal::tell_line!(
         "wrote {}; hold BOOTSEL while the board is plugged in, and copy the file to its drive",
         file.display()
     );
@@ -129,7 +134,7 @@ fn require_fit(args: &Args, target: &Target) -> Result<Fit, CommandError> {
         blob.bytes().len() as u64,
         None,
     )?;
-    eprintln!("{fit}");
+    terminal::tell_line!("{fit}");
     Ok(fit)
 }
 
@@ -142,7 +147,7 @@ fn emulate(args: &Args, machine: &str, program: &Program) -> Result<(), CommandE
     let logs = if args.logs { Logs::All } else { Logs::Errors };
     if let Some(port) = &args.listen {
         let board = Emulator::listen(machine, program, port, logs)?;
-        eprintln!(
+        terminal::tell_line!(
             "{machine} in QEMU waits; talk with it: briquette device chat --port {port}; Ctrl-C ends it"
         );
         return Ok(board.wait()?);
@@ -175,7 +180,7 @@ fn flash(
     };
     probe.flash(program, args.logs)?;
     let Some(port) = &args.port else {
-        eprintln!(
+        terminal::tell_line!(
             "{} is flashed; talk with it: briquette device chat --port PORT",
             firmware.board
         );

@@ -48,7 +48,7 @@ impl Logs {
             std::thread::spawn(move || {
                 let lines = BufReader::new(stdout).lines().map_while(Result::ok);
                 for line in lines.filter(|line| self == Self::All || is_error(line)) {
-                    eprintln!("{line}");
+                    crate::terminal::tell_line!("{line}");
                 }
             })
         });

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use briquette_engine::cpu::PlanOptions;
 
 use super::super::CommandError;
+use crate::files;
 use crate::loaded::BriqFile;
 use crate::target::Target;
 use crate::terminal::bytes;
@@ -47,7 +48,12 @@ pub(super) struct SignArgs {
     #[arg(long, value_name = "NAME")]
     target: Option<String>,
     /// The model's version; a device goes to no lower one
-    #[arg(long, default_value_t = 0, value_name = "N")]
+    #[arg(
+        long,
+        default_value_t = 0,
+        value_name = "N",
+        allow_negative_numbers = true
+    )]
     version: u32,
     /// Where to write the update
     #[arg(short, long, value_name = "OUT.update")]
@@ -59,6 +65,9 @@ pub(super) fn keygen(args: &KeygenArgs) -> Result<(), CommandError> {
     if public == args.out {
         let what = "the secret key's file must not end in .pub: that is the public one's";
         return Err(CommandError::Refused(what.into()));
+    }
+    for file in [&args.out, &public] {
+        files::check_output(file)?;
     }
     generate(&args.out, &public)?;
     writeln!(
@@ -73,6 +82,7 @@ pub(super) fn keygen(args: &KeygenArgs) -> Result<(), CommandError> {
 }
 
 pub(super) fn sign(args: &SignArgs) -> Result<(), CommandError> {
+    files::check_output_beside(&args.out, &[&args.file, &args.key])?;
     let key = read_secret(&args.key)?;
     let target = match &args.target {
         Some(name) => fitting_target(&args.file, name)?,
@@ -109,6 +119,7 @@ fn fitting_target<'n>(file: &Path, name: &'n str) -> Result<&'n str, CommandErro
         manifest.expert_sizes(),
         PlanOptions::packed(manifest),
         blob.bytes().len() as u64,
+        None,
     )?;
     let stem = Path::new(name).file_stem().and_then(OsStr::to_str);
     Ok(match name.strip_suffix(".toml") {

@@ -1,13 +1,15 @@
 //! Prompts and answers over a line.
 
-use std::io::{self, BufRead, IsTerminal, Read, Write};
+use std::cell::Cell;
+use std::io::{self, BufRead, Write};
 
 use anstyle::AnsiColor;
 use briquette_engine::text::{Part, Utf8Stream};
 use briquette_protocol::{Prompt, StopReason, Work};
 use serde_json::json;
 
-use super::super::{CommandError, clock_seed};
+use super::super::input::{self, Asked};
+use super::super::{CommandError, clock_seed, numbers};
 use crate::device::Client;
 use crate::screen::{Screen, Written};
 use crate::terminal;
@@ -15,23 +17,24 @@ use crate::terminal;
 /// What to ask, and how it is to be answered.
 #[derive(Debug, clap::Args)]
 pub(crate) struct TalkArgs {
-    /// What to answer [default: standard input, or a chat on a terminal]
-    #[arg(short, long, value_name = "TEXT")]
+    /// What to answer; standard input is joined to it [default: standard input,
+    /// or a chat on a terminal]
+    #[arg(short, long, value_name = "TEXT", allow_hyphen_values = true)]
     pub(crate) prompt: Option<String>,
     /// Tokens to generate at most
-    #[arg(short, default_value_t = 512, value_name = "N")]
+    #[arg(short, default_value_t = 512, value_name = "N", allow_hyphen_values = true, value_parser = numbers::count::<u32>)]
     n: u32,
     /// Temperature; 0 takes the most likely token always
-    #[arg(long, default_value_t = 0.0, value_name = "T")]
+    #[arg(long, default_value_t = 0.0, value_name = "T", allow_hyphen_values = true, value_parser = numbers::temperature)]
     temp: f32,
     /// Tokens that the model may think; then it must answer
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", allow_hyphen_values = true, value_parser = numbers::count::<u32>)]
     think_budget: Option<u32>,
     /// Make sure of one thought and one answer: <think>…</think><answer>…</answer>
     #[arg(long)]
     guarantee: bool,
     /// Seed of the generator [default: from the clock if --temp is not 0]
-    #[arg(long, value_name = "S")]
+    #[arg(long, value_name = "S", allow_hyphen_values = true, value_parser = numbers::seed)]
     seed: Option<u64>,
     /// Print one JSON object instead of streaming
     #[arg(long)]
@@ -40,14 +43,9 @@ pub(crate) struct TalkArgs {
 
 /// Lets the device answer, once or as a chat.
 pub(crate) fn talk(client: &mut Client, args: &TalkArgs) -> Result<(), CommandError> {
-    match &args.prompt {
-        Some(prompt) => once(client, args, prompt),
-        None if io::stdin().is_terminal() && !args.json => chat(client, args),
-        None => {
-            let mut prompt = String::new();
-            io::stdin().read_to_string(&mut prompt)?;
-            once(client, args, prompt.trim_end_matches('\n'))
-        }
+    match input::prompt(args.prompt.as_deref(), !args.json)? {
+        Asked::Once(prompt) => once(client, args, &prompt),
+        Asked::Chat => chat(client, args),
     }
 }
 
@@ -72,7 +70,7 @@ fn once(client: &mut Client, args: &TalkArgs, prompt: &str) -> Result<(), Comman
     if args.json {
         print_json(client, &answer)?;
     } else {
-        println!();
+        writeln!(io::stdout())?;
         print_costs(&answer);
     }
     match answer.stop {
@@ -83,16 +81,17 @@ fn once(client: &mut Client, args: &TalkArgs, prompt: &str) -> Result<(), Comman
 
 fn chat(client: &mut Client, args: &TalkArgs) -> Result<(), CommandError> {
     let info = client.info();
-    eprintln!(
+    terminal::tell_line!(
         "{} on {}; an empty line ends the chat",
-        info.model, info.target
+        info.model,
+        info.target
     );
     let style = terminal::style(AnsiColor::Green, &io::stderr());
     let mut lines = io::stdin().lock().lines();
     loop {
-        eprint!("{style}> {style:#}");
+        terminal::tell!("{style}> {style:#}");
         let Some(line) = lines.next().transpose()? else {
-            eprintln!();
+            terminal::tell_line!();
             return Ok(());
         };
         if line.trim().is_empty() {
@@ -101,7 +100,7 @@ fn chat(client: &mut Client, args: &TalkArgs) -> Result<(), CommandError> {
         terminal::clear_interrupt();
         match ask(client, args, &line) {
             Ok(answer) => {
-                println!();
+                writeln!(io::stdout())?;
                 print_costs(&answer);
             }
             // The device is still there: the next prompt may be a better one.
@@ -129,8 +128,12 @@ fn ask(client: &mut Client, args: &TalkArgs, text: &str) -> Result<Answer, Comma
     };
     let before = client.statistics()?;
     let mut reader = Reader::new(!args.json);
-    let stop = client.answer(&prompt, &terminal::interrupted, |part, bytes| {
+    // Nobody reads on: the device may stop.
+    let is_lost = Cell::new(false);
+    let ends = || is_lost.get() || terminal::interrupted();
+    let stop = client.answer(&prompt, &ends, |part, bytes| {
         reader.push(part, bytes);
+        is_lost.set(reader.failed.is_err());
     });
     let written = reader.finish()?;
     let stop = stop?;
@@ -205,7 +208,7 @@ fn print_json(client: &Client, answer: &Answer) -> Result<(), CommandError> {
     let report = json!({
         "model": client.info().model,
         "thinking": answer.written.thinking.trim(),
-        "text": answer.written.answer.trim_start(),
+        "text": answer.written.text(),
         "stop": stop_name(answer.stop),
         "seed": answer.seed,
         "prompt_tokens": answer.prefill.tokens,
@@ -235,7 +238,7 @@ fn print_costs(answer: &Answer) {
         Some(seconds) => format!(" at {:.1}/s", work.tokens as f64 / seconds),
         None => String::new(),
     };
-    eprintln!(
+    terminal::tell_line!(
         "[{} prompt tokens{}, {} tokens decoded{}{}]",
         answer.prefill.tokens,
         rate(answer.prefill),

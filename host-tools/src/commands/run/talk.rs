@@ -92,7 +92,10 @@ impl<'s, 't, 'a> Talk<'s, 't, 'a> {
             writeln!(out)?;
             report::show_timing(&answer);
         }
-        Ok(())
+        match answer.stop {
+            Stop::Interrupted => Err(CommandError::Interrupted),
+            _ => Ok(()),
+        }
     }
 
     /// Reads a line, answers, and so on. A model whose template shows only one
