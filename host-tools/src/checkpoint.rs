@@ -1,13 +1,13 @@
 //! A checkpoint of any known kind, ready to be pressed.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use briquette_engine::text::{Tokenizer, TokenizerError};
 
 use crate::chat::{ChatTemplate, Clock, TrialError};
 use crate::import::gguf::Gguf;
 use crate::import::hf::{self, HuggingFace};
-use crate::import::{ImportError, Weights};
+use crate::import::{ImportError, Location, Weights, locate};
 use crate::pack::Source;
 use crate::prompt_start;
 use crate::tokenizer::{self, TokenizerImportError, TokenizerSpec};
@@ -28,14 +28,34 @@ pub enum CheckpointError {
     /// Its chat template.
     #[error(transparent)]
     Template(#[from] TrialError),
+    /// A pre-tokenizer was named for something that says itself how text is split.
+    #[error(
+        "{}: --pre is for GGUF files; the tokenizer.json of a folder says how text is split",
+        path.display()
+    )]
+    PreOfFolder {
+        /// The folder.
+        path: PathBuf,
+    },
 }
 
-/// What is read beside the weights.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Companions {
-    All,
-    NoTemplate,
-    None,
+/// What a person says about a checkpoint.
+#[derive(Debug, Clone, Default)]
+pub struct OpenOptions {
+    /// Leave the tokenizer out, and the chat template with it: the briquette works
+    /// on token ids.
+    pub without_tokenizer: bool,
+    /// Leave the chat template out: prompts are continued as they stand.
+    pub without_template: bool,
+    /// How text is split before tokens are made, by a name as in GGUF's
+    /// `tokenizer.ggml.pre`: for files that do not say it, or say it wrongly.
+    pub pre: Option<String>,
+}
+
+impl OpenOptions {
+    const fn wants_template(&self) -> bool {
+        !self.without_tokenizer && !self.without_template
+    }
 }
 
 /// Opens the Hugging Face folder or the GGUF file at `path`.
@@ -43,52 +63,43 @@ enum Companions {
 /// # Errors
 /// If it is neither, or its model or tokenizer is not supported.
 pub fn open(path: &Path) -> Result<Source, CheckpointError> {
-    open_with(path, Companions::All)
+    open_as(path, &OpenOptions::default())
 }
 
-/// As [`open`], leaving the chat template out: prompts are continued as they
-/// stand.
+/// As [`open`], with more said about it.
 ///
 /// # Errors
-/// As [`open`], but for the chat template.
-pub fn open_without_template(path: &Path) -> Result<Source, CheckpointError> {
-    open_with(path, Companions::NoTemplate)
-}
-
-/// As [`open`], leaving the tokenizer out: the briquette works on token ids.
-///
-/// # Errors
-/// As [`open`], but for the tokenizer.
-pub fn open_without_tokenizer(path: &Path) -> Result<Source, CheckpointError> {
-    open_with(path, Companions::None)
-}
-
-fn open_with(path: &Path, companions: Companions) -> Result<Source, CheckpointError> {
-    if path.is_dir() {
-        open_folder(path, companions)
-    } else {
-        open_gguf(path, companions)
+/// As [`open`], and if the options do not go with the checkpoint.
+pub fn open_as(path: &Path, options: &OpenOptions) -> Result<Source, CheckpointError> {
+    match locate(path)? {
+        Location::Folder(path) if options.pre.is_some() => {
+            Err(CheckpointError::PreOfFolder { path })
+        }
+        Location::Folder(path) => open_folder(&path, options),
+        Location::Gguf(path) => open_gguf(&path, options),
     }
 }
 
-fn open_folder(path: &Path, companions: Companions) -> Result<Source, CheckpointError> {
-    let with_tokenizer = companions != Companions::None;
+fn open_folder(path: &Path, options: &OpenOptions) -> Result<Source, CheckpointError> {
     let folder = hf::open(path)?;
     let vocab_size = folder.model().config.vocab_size;
     let name = folder.model().name.clone();
     let mut stop_tokens = folder.eos_token_ids().to_vec();
-    let tokenizer = if !with_tokenizer {
+    let json = match options.without_tokenizer {
+        true => None,
+        false => folder.tokenizer_json()?,
+    };
+    let tokenizer = if options.without_tokenizer {
         None
-    } else if path.join("tokenizer.json").is_file() {
-        let spec = folder_tokenizer(&folder, &mut stop_tokens)?;
+    } else if let Some(json) = json {
+        let spec = folder_tokenizer(&folder, &json, &mut stop_tokens)?;
         spec.check(vocab_size)?;
         Some(spec)
     } else {
         tracing::warn!("no tokenizer.json: the briquette will work on token ids only");
         None
     };
-    let template = folder.chat_template();
-    let template = template.filter(|_| companions == Companions::All);
+    let template = folder.chat_template().filter(|_| options.wants_template());
     let template = chat_template(template, tokenizer.as_ref());
     source(
         name.unwrap_or_else(|| file_name(path)),
@@ -102,9 +113,10 @@ fn open_folder(path: &Path, companions: Companions) -> Result<Source, Checkpoint
 /// The folder's tokenizer, whose `eos_token` joins the tokens that end an answer.
 fn folder_tokenizer(
     folder: &HuggingFace,
+    json: &[u8],
     stop_tokens: &mut Vec<u32>,
 ) -> Result<TokenizerSpec, CheckpointError> {
-    let mut spec = tokenizer::from_json(&folder.tokenizer_json()?)?;
+    let mut spec = tokenizer::from_json(json)?;
     spec.bos = named(folder, "bos_token", &spec);
     spec.eos = named(folder, "eos_token", &spec);
     if folder.adds_bos_token() {
@@ -121,16 +133,24 @@ fn folder_tokenizer(
     Ok(spec)
 }
 
-fn open_gguf(path: &Path, companions: Companions) -> Result<Source, CheckpointError> {
-    let with_tokenizer = companions != Companions::None;
+fn open_gguf(path: &Path, options: &OpenOptions) -> Result<Source, CheckpointError> {
+    let with_tokenizer = !options.without_tokenizer;
     let mut file = Gguf::open(path)?;
     let model = file.model()?;
     let mapping = file.mapping(&model);
-    let metadata = if with_tokenizer {
+    let mut metadata = if with_tokenizer {
         file.tokenizer()?
     } else {
         None
     };
+    if let (Some(metadata), Some(pre)) = (&mut metadata, &options.pre) {
+        let stated = metadata.pre.replace(pre.clone());
+        if let Some(stated) = stated.filter(|stated| stated != pre) {
+            tracing::warn!(
+                "the file says that its text is split as `{stated}`; --pre {pre} counts"
+            );
+        }
+    }
     let tokenizer = match &metadata {
         None if !with_tokenizer => None,
         None => {
@@ -144,7 +164,7 @@ fn open_gguf(path: &Path, companions: Companions) -> Result<Source, CheckpointEr
         }
     };
     let template = metadata.and_then(|metadata| metadata.chat_template);
-    let template = template.filter(|_| companions == Companions::All);
+    let template = template.filter(|_| options.wants_template());
     let mut template = chat_template(template.as_deref(), tokenizer.as_ref());
     if tokenizer
         .as_ref()

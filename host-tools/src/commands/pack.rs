@@ -10,13 +10,14 @@ use briquette_engine::kv::KvFormat;
 use serde_json::json;
 
 use super::{CommandError, Execution};
-use crate::checkpoint;
+use crate::checkpoint::{self, OpenOptions};
 use crate::files;
 use crate::import::TensorId;
 use crate::measure::peak_memory;
 use crate::pack::{FormatChoice, PackOptions, Source, WeightFormat, press};
 use crate::target::Target;
 use crate::terminal::{self, bytes};
+use crate::tokenizer::{self, TokenizerImportError};
 
 /// Reads a Hugging Face folder or a GGUF file and writes one briquette.
 #[derive(Debug, clap::Args)]
@@ -77,6 +78,9 @@ pub(crate) struct Args {
     /// Leave the chat template out: prompts are continued as they stand
     #[arg(long, conflicts_with = "no_tokenizer")]
     no_template: bool,
+    /// How a GGUF file's text is split, where the file does not say it: as in tokenizer.ggml.pre
+    #[arg(long, value_name = "NAME", value_parser = pre_tokenizer, conflicts_with = "no_tokenizer")]
+    pre: Option<String>,
     /// Refuse a model that does not fit this device: a name, or a .toml file
     #[arg(long, value_name = "NAME")]
     target: Option<String>,
@@ -119,6 +123,7 @@ impl Args {
             mtp: false,
             no_tokenizer: false,
             no_template: false,
+            pre: None,
             target: None,
             json: false,
         }
@@ -147,13 +152,12 @@ pub(crate) fn run(args: &Args) -> Result<(), CommandError> {
     let mut inputs = vec![args.source.as_path()];
     inputs.extend(args.target.as_deref().map(Path::new));
     files::check_output_beside(&args.output, &inputs)?;
-    let mut source = if args.no_tokenizer {
-        checkpoint::open_without_tokenizer(&args.source)?
-    } else if args.no_template {
-        checkpoint::open_without_template(&args.source)?
-    } else {
-        checkpoint::open(&args.source)?
+    let said = OpenOptions {
+        without_tokenizer: args.no_tokenizer,
+        without_template: args.no_template,
+        pre: args.pre.clone(),
     };
+    let mut source = checkpoint::open_as(&args.source, &said)?;
     let trained = source.weights.model().config.max_position_embeddings;
     let context = args.context.unwrap_or(trained.min(DEFAULT_CONTEXT));
     Execution::warn_of_context(context, trained);
@@ -248,6 +252,11 @@ fn count(number: u64) -> String {
     }
 }
 
+/// The name of a pre-tokenizer that there is.
+fn pre_tokenizer(name: &str) -> Result<String, TokenizerImportError> {
+    tokenizer::check_pre(name).map(|()| name.to_owned())
+}
+
 /// The options as they would be typed, for the manifest.
 fn summary(args: &Args, context: u32) -> String {
     use clap::ValueEnum;
@@ -269,5 +278,8 @@ fn summary(args: &Args, context: u32) -> String {
     }
     let kv = format!("{:?}", args.kv).to_lowercase();
     let mtp = if args.mtp { " --mtp" } else { "" };
+    if let Some(pre) = &args.pre {
+        summary += &format!(" --pre {pre}");
+    }
     summary + &format!(" --kv {kv} --context {context} --batch {}{mtp}", args.batch)
 }

@@ -1,5 +1,6 @@
 //! What can be wrong with a checkpoint.
 
+use std::fmt;
 use std::io;
 use std::path::PathBuf;
 
@@ -62,6 +63,18 @@ pub enum ImportError {
         /// Its name.
         tensor: String,
     },
+    /// Tensors that nothing reads, although they belong to the result.
+    #[error("the checkpoint has {what} that would change the result and cannot be used: {tensors}{more}; {advice}", more = Others(*others))]
+    Unread {
+        /// What the first of them is.
+        what: &'static str,
+        /// Some of their names.
+        tensors: String,
+        /// How many more there are.
+        others: usize,
+        /// What to do.
+        advice: &'static str,
+    },
     /// A tensor has another shape than the configuration says.
     #[error("tensor `{tensor}` has shape {found:?}, the configuration asks for {expected:?}")]
     Shape {
@@ -94,4 +107,16 @@ pub enum ImportError {
         /// Row after the last one asked for.
         last: u64,
     },
+}
+
+/// Says how many tensors were not named.
+struct Others(usize);
+
+impl fmt::Display for Others {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            0 => Ok(()),
+            count => write!(f, " and {count} more"),
+        }
+    }
 }

@@ -43,6 +43,17 @@ pub struct Recipe {
     pub transform: Transform,
 }
 
+/// How a stored tensor that no canonical one is made of may be left out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LeftOut {
+    /// It changes nothing: it is derived from the configuration, repeats
+    /// another tensor, or belongs to a layer that is not asked for.
+    Silently,
+    /// It changes nothing that the briquette computes, but people are told: it
+    /// belongs to this.
+    Saying(&'static str),
+}
+
 /// An importer's knowledge of tensor names.
 ///
 /// A vector is one row: a stored `[n]` tensor counts as one row of `n`, and
@@ -58,5 +69,12 @@ pub trait Mapping {
     /// are for.
     fn mtp_copies(&self, _layer: u32) -> Vec<(Role, String)> {
         Vec::new()
+    }
+
+    /// How the stored tensor `name`, which no recipe names, may be left out of a
+    /// model of `layers` layers, that for multi-token prediction included;
+    /// `None`: leaving it out would change the result.
+    fn left_out(&self, _name: &str, _layers: u32) -> Option<LeftOut> {
+        None
     }
 }

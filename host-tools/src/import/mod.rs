@@ -8,13 +8,16 @@
 mod error;
 pub mod gguf;
 pub mod hf;
+mod locate;
 mod mapping;
 mod rope;
 mod rows;
+mod stranger;
 mod weights;
 
 pub use error::ImportError;
-pub use mapping::{Mapping, Recipe, TensorId, Transform};
+pub use locate::{Location, locate};
+pub use mapping::{LeftOut, Mapping, Recipe, TensorId, Transform};
 pub use rows::{Grid, Rows};
 pub use weights::Weights;
 
@@ -64,6 +67,10 @@ impl StoredTensor {
 pub trait TensorStore {
     /// The tensor called `name`, if there is one.
     fn find(&self, name: &str) -> Option<StoredTensor>;
+
+    /// The names of all tensors, in no order, without those that the store
+    /// itself reads to widen others.
+    fn names(&self) -> Vec<String>;
 
     /// Replaces `out` by the given rows, widened exactly to `f32`.
     ///

@@ -2,10 +2,12 @@
 
 mod checks;
 mod rope_pairs;
+mod unread;
 
 #[cfg(test)]
 mod tests;
 
+use std::collections::HashSet;
 use std::mem;
 use std::ops::Range;
 
@@ -134,13 +136,24 @@ impl Weights {
             .map_or_else(String::new, |stored| stored.encoding)
     }
 
+    /// The name that the checkpoint stores matrix number `index` of the tensor
+    /// under.
+    pub fn stored_name(&self, id: TensorId, index: u32) -> String {
+        match id.role {
+            Role::RopeInverseFrequency => label(id),
+            _ => self.mapping.recipe(id, index).tensor,
+        }
+    }
+
     /// Checks that every tensor that the configuration asks for is there, has
-    /// the shape that it asks for, and is in a format that can be read. Reads
-    /// no weights.
+    /// the shape that it asks for, and is in a format that can be read, and that
+    /// the checkpoint has no others that would change the result. Reads no
+    /// weights.
     ///
     /// # Errors
-    /// If one is absent, has another shape, or cannot be read.
+    /// If one is absent, has another shape, cannot be read, or would be ignored.
     pub fn check(&mut self) -> Result<(), ImportError> {
+        let mut used = HashSet::new();
         let ids: Vec<TensorId> = self.ids().collect();
         for id in ids {
             let shape = self.known_shape(id)?;
@@ -154,11 +167,13 @@ impl Weights {
                 checks::extent(&recipe, shape)?;
                 if recipe.tensor != last {
                     self.check_stored(&recipe)?;
+                    used.insert(recipe.tensor.clone());
                     last = recipe.tensor;
                 }
             }
         }
-        Ok(())
+        let layers = self.model.layers.len() as u32;
+        unread::check(self.store.names(), &used, &*self.mapping, layers)
     }
 
     /// Replaces `out` by the canonical rows `rows` of matrix number `index` (an
@@ -234,9 +249,7 @@ impl Weights {
         let stored = self
             .store
             .find(&recipe.tensor)
-            .ok_or_else(|| ImportError::MissingTensor {
-                tensor: recipe.tensor.clone(),
-            })?;
+            .ok_or_else(|| unread::missing(recipe.tensor.clone(), self.store.names()))?;
         if stored.shape != recipe.shape {
             return Err(ImportError::Shape {
                 tensor: recipe.tensor.clone(),

@@ -5,46 +5,71 @@ use briquette_engine::quant::{
 };
 use rayon::prelude::*;
 
+use super::range::{Magnitudes, Misfit, with_reach};
 use crate::import::{Grid, Rows};
 
 /// Appends the blocks of `rows` to `out`. The number of rows is a multiple of
 /// 16, or the matrix ends with them.
-pub(super) fn encode_rows(format: NumberFormat, rows: &Rows, out: &mut Vec<u8>) {
+///
+/// # Errors
+/// If a number is too large for the format.
+pub(super) fn encode_rows(
+    format: NumberFormat,
+    rows: &Rows,
+    out: &mut Vec<u8>,
+) -> Result<Magnitudes, Misfit> {
     let groups = rows.cols.div_ceil(GROUP);
     let block_row_bytes = groups * format.block_bytes();
     let block_rows = (rows.values.len() / rows.cols.max(1)).div_ceil(LANES);
     let start = out.len();
     out.resize(start + block_rows * block_row_bytes, 0);
-    out[start..]
+    let block_rows: Vec<Result<Magnitudes, Misfit>> = out[start..]
         .par_chunks_mut(block_row_bytes)
         .enumerate()
-        .for_each(|(index, bytes)| encode_block_row(format, rows, index * LANES, bytes));
+        .map(|(index, bytes)| encode_block_row(format, rows, index * LANES, bytes))
+        .collect();
+    let mut all = block_rows.into_iter();
+    all.try_fold(Magnitudes::default(), |sum, block_row| {
+        Ok(sum.and(block_row?))
+    })
 }
 
-fn encode_block_row(format: NumberFormat, rows: &Rows, first: usize, bytes: &mut [u8]) {
+fn encode_block_row(
+    format: NumberFormat,
+    rows: &Rows,
+    first: usize,
+    bytes: &mut [u8],
+) -> Result<Magnitudes, Misfit> {
     let groups = rows.cols.div_ceil(GROUP);
     let values = rows.values.chunks(rows.cols).skip(first).take(LANES);
+    let mut magnitudes = Magnitudes::default();
     for (lane, row) in values.enumerate() {
         let blocks = bytes.chunks_mut(format.block_bytes());
         for (g, (values, bytes)) in row.chunks(GROUP).zip(blocks).enumerate() {
+            let mut padded = [0.0; GROUP];
+            padded[..values.len()].copy_from_slice(values);
             let grid = rows.grids.get((first + lane) * groups + g);
-            let group = encode_group(format, values, grid);
+            let group = encode_group(format, &padded, grid);
+            let of_group = Magnitudes::of_group(first + lane, &padded, format, &group)?;
+            magnitudes = magnitudes.and(of_group);
             if let Some(mut block) = Block::new(format, bytes) {
                 block.encode(lane, &group);
             }
         }
     }
+    Ok(magnitudes)
 }
 
-fn encode_group(format: NumberFormat, values: &[f32], grid: Option<&Grid>) -> BlockGroup {
-    let mut padded = [0.0; GROUP];
-    padded[..values.len()].copy_from_slice(values);
-    let kept = grid.and_then(|grid| keep_codes(format, &padded, grid));
-    kept.unwrap_or_else(|| match format {
-        NumberFormat::F32 | NumberFormat::F16 => BlockGroup::Plain(padded),
-        NumberFormat::Q8 => fit_q8(&padded),
-        NumberFormat::Q4 => fit_q4(&padded),
-        NumberFormat::Q4Affine => fit_q4a(&padded),
+fn encode_group(format: NumberFormat, values: &[f32; GROUP], grid: Option<&Grid>) -> BlockGroup {
+    let kept = grid.and_then(|grid| keep_codes(format, values, grid));
+    kept.unwrap_or_else(|| {
+        let fitted = match format {
+            NumberFormat::F32 | NumberFormat::F16 => return BlockGroup::Plain(*values),
+            NumberFormat::Q8 => fit_q8(values),
+            NumberFormat::Q4 => fit_q4(values),
+            NumberFormat::Q4Affine => fit_q4a(values),
+        };
+        with_reach(format, values, fitted)
     })
 }
 
@@ -101,7 +126,7 @@ mod tests {
             grids: Vec::new(),
         };
         let mut bytes = Vec::new();
-        encode_rows(NumberFormat::F32, &rows, &mut bytes);
+        encode_rows(NumberFormat::F32, &rows, &mut bytes).unwrap();
         let matrix = Matrix::new(NumberFormat::F32, 18, 40, &bytes).unwrap();
         let mut row = [0.0; 40];
         for index in 0..18 {

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use briquette_engine::EngineError;
 use briquette_engine::blob::BlobError;
 
+use super::range::Direction;
 use crate::import::ImportError;
 use crate::target::DoesNotFit;
 
@@ -42,6 +43,26 @@ pub enum PackError {
     /// The manifest cannot be encoded.
     #[error("the manifest cannot be encoded: {0}")]
     Manifest(#[from] postcard::Error),
+    /// A weight that the format of its tensor cannot hold.
+    #[error(
+        "tensor `{tensor}`, row {row}: the weight {value:e} is too {direction} for {format}, \
+         whose {holds}: pack this part with --{option} f32",
+        holds = holds(format)
+    )]
+    OutOfRange {
+        /// The tensor as the checkpoint names it.
+        tensor: String,
+        /// The row of the packed matrix.
+        row: u64,
+        /// The weight.
+        value: f32,
+        /// On which side it is out of range.
+        direction: Direction,
+        /// The format.
+        format: &'static str,
+        /// The option that chooses another one.
+        option: &'static str,
+    },
     /// More stop tokens than the format holds.
     #[error(
         "{found} tokens end an answer, and a briquette holds {most}: shorten the list at \
@@ -59,4 +80,12 @@ pub enum PackError {
     /// The user stopped it. Nothing was left behind.
     #[error("interrupted: no file was written")]
     Interrupted,
+}
+
+/// What bounds a format's numbers, for messages.
+fn holds(format: &str) -> &'static str {
+    match format {
+        "f16" => "numbers lie between 6e-5 and 65504",
+        _ => "steps are f16 numbers, between 6e-8 and 65504",
+    }
 }

@@ -9,8 +9,10 @@ mod error;
 mod formats;
 mod output;
 mod press;
+mod range;
 mod rotate;
 
 pub use error::PackError;
 pub use formats::{FormatChoice, WeightFormat};
 pub use press::{PackOptions, Packed, Source, press};
+pub use range::Direction;

@@ -4,7 +4,7 @@ use std::ops::ControlFlow;
 use std::path::Path;
 
 use briquette_engine::blob::{
-    Chat, ExpertSizes, Header, LAYOUT_INTERLEAVED, Layout, MAX_STOP_TOKENS, Manifest, Placer,
+    Chat, ExpertSizes, Header, LAYOUT_INTERLEAVED, Layout, MAX_STOP_TOKENS, Manifest, Part, Placer,
     Provenance, Role, SingleTurn, TensorRecord, expert_bytes,
 };
 use briquette_engine::cpu::{Plan, PlanOptions};
@@ -14,6 +14,7 @@ use sha2::{Digest, Sha256};
 
 use super::encode::encode_rows;
 use super::output::Output;
+use super::range::{Magnitudes, Misfit};
 use super::rotate::LatentRotation;
 use super::{FormatChoice, PackError};
 use crate::import::{Rows, TensorId, Weights};
@@ -267,6 +268,7 @@ impl<P: FnMut(u64, u64) -> ControlFlow<()>> TensorWriter<'_, P> {
             Some(_) if LatentRotation::mixes_rows(record.role) => record.rows,
             _ => step,
         };
+        let mut magnitudes = Magnitudes::default();
         let mut first = 0;
         while first < record.rows {
             let last = record.rows.min(first.saturating_add(step));
@@ -281,7 +283,10 @@ impl<P: FnMut(u64, u64) -> ControlFlow<()>> TensorWriter<'_, P> {
                 let bytes = self.rows.values.iter().flat_map(|v| v.to_le_bytes());
                 self.blocks.extend(bytes);
             } else {
-                encode_rows(record.format, &self.rows, &mut self.blocks);
+                let encoded = encode_rows(record.format, &self.rows, &mut self.blocks);
+                let encoded =
+                    encoded.map_err(|misfit| self.misfit(record, index, first, misfit))?;
+                magnitudes = magnitudes.and(encoded.counted_from(first as usize));
             }
             self.output.write(&self.blocks)?;
             self.done += self.rows.values.len() as u64;
@@ -290,6 +295,29 @@ impl<P: FnMut(u64, u64) -> ControlFlow<()>> TensorWriter<'_, P> {
             }
             first = last;
         }
+        let range = magnitudes.check(record.format);
+        range.map_err(|misfit| self.misfit(record, index, 0, misfit))?;
         self.output.align()
+    }
+
+    /// The error for a number that a tensor's format cannot hold, its row
+    /// counted from row `first` of matrix number `index`.
+    fn misfit(&self, record: &TensorRecord, index: u32, first: u32, misfit: Misfit) -> PackError {
+        let id = tensor_id(record.role, record.layer);
+        PackError::OutOfRange {
+            tensor: self.weights.stored_name(id, index),
+            row: u64::from(first) + misfit.row as u64,
+            value: misfit.value,
+            direction: misfit.direction,
+            format: record.format.name(),
+            option: match (record.role, record.role.part()) {
+                (Role::LmHead, _) => "head",
+                (_, Part::Embedding) => "embedding",
+                (_, Part::Attention) => "attention",
+                (_, Part::Mlp) => "mlp",
+                (_, Part::Experts) => "experts",
+                (_, Part::Exact) => "weights",
+            },
+        }
     }
 }

@@ -28,6 +28,17 @@ pub enum TokenizerImportError {
         /// What would do.
         supported: &'static str,
     },
+    /// A GGUF file without `tokenizer.ggml.pre`.
+    #[error(
+        "the file does not say how text is split before tokens are made \
+         (`tokenizer.ggml.pre` is missing), and it is not guessed: say it with `pack --pre NAME`, \
+         as the model's original has it: {known}; or leave the tokenizer out with \
+         `pack --no-tokenizer`"
+    )]
+    NoPreTokenizer {
+        /// The names that there are.
+        known: &'static str,
+    },
     /// A merge names a token that does not exist.
     #[error("tokenizer: merge {rank} needs the token `{token}`, which does not exist")]
     Merge {

@@ -1,6 +1,6 @@
 //! A GGUF file's tokenizer.
 
-use super::patterns::GgufPreTokenizer;
+use super::patterns::{GGUF_SUPPORTED, GgufPreTokenizer};
 use super::{AddedToken, TokenizerImportError, TokenizerSpec, ends};
 use crate::import::gguf::GgufTokenizer;
 
@@ -9,6 +9,14 @@ pub(super) const CONTROL: i32 = 3;
 pub(super) const USER_DEFINED: i32 = 4;
 /// Ids that no text produces.
 const UNUSED: i32 = 5;
+
+/// Checks the name of a GGUF pre-tokenizer.
+///
+/// # Errors
+/// If there is none of that name.
+pub fn check_pre(name: &str) -> Result<(), TokenizerImportError> {
+    GgufPreTokenizer::find(name).map(|_| ())
+}
 
 /// Reads a GGUF file's tokenizer.
 ///
@@ -22,7 +30,11 @@ pub fn from_gguf(source: &GgufTokenizer) -> Result<TokenizerSpec, TokenizerImpor
             supported: "gpt2 (byte-level BPE)",
         });
     }
-    let pre = GgufPreTokenizer::find(&source.pre)?;
+    let pre = source.pre.as_deref();
+    let pre = pre.ok_or(TokenizerImportError::NoPreTokenizer {
+        known: GGUF_SUPPORTED,
+    })?;
+    let pre = GgufPreTokenizer::find(pre)?;
     let mut spec = TokenizerSpec {
         steps: pre.steps()?,
         ignore_merges: pre.ignores_merges,
@@ -45,8 +57,9 @@ pub fn from_gguf(source: &GgufTokenizer) -> Result<TokenizerSpec, TokenizerImpor
                 normalized: false,
             });
         }
-        // Merges may still make a token that only its name shows to be an end.
-        if (!is_marked || text.is_empty()) && *token_type != UNUSED {
+        // Merges may still make a token that only its name shows to be an end. An
+        // empty token is an id that no text produces.
+        if !is_marked && !text.is_empty() && *token_type != UNUSED {
             vocabulary.push((text.clone(), id));
         }
     }

@@ -93,6 +93,8 @@ fn vocabulary(model: &Value) -> Result<Vec<(String, u32)>, TokenizerImportError>
         .ok_or_else(|| TokenizerImportError::field("model.vocab", "an object"))?;
     entries
         .iter()
+        // No text becomes an empty token.
+        .filter(|(text, _)| !text.is_empty())
         .map(|(text, id)| Ok((text.clone(), token_id(id, "model.vocab")?)))
         .collect()
 }
@@ -126,8 +128,11 @@ fn added_tokens(root: &Value) -> Result<Vec<AddedToken>, TokenizerImportError> {
     for entry in entries {
         let text = entry["content"]
             .as_str()
-            .filter(|text| !text.is_empty())
             .ok_or_else(|| TokenizerImportError::field("added_tokens.content", "a text"))?;
+        // The `tokenizers` package ignores such an entry too.
+        if text.is_empty() {
+            continue;
+        }
         let flag = |key: &str| entry[key].as_bool().unwrap_or(false);
         for option in ["single_word", "lstrip", "rstrip"] {
             if flag(option) {

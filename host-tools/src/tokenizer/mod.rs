@@ -11,7 +11,7 @@ mod section;
 mod spec;
 
 pub use error::TokenizerImportError;
-pub use from_gguf::from_gguf;
+pub use from_gguf::{check_pre, from_gguf};
 pub use from_json::from_json;
 pub use section::to_section;
 pub use spec::{AddedToken, Merge, SplitStep, TokenizerSpec};

@@ -133,7 +133,7 @@ const GGUF: [GgufPreTokenizer; 9] = [
         .adding_bos(),
 ];
 
-const GGUF_SUPPORTED: &str = "gpt-2, gpt2, smollm, llama-bpe, llama3, llama-v3, qwen2, \
+pub(super) const GGUF_SUPPORTED: &str = "gpt-2, gpt2, smollm, llama-bpe, llama3, llama-v3, qwen2, \
      deepseek-r1-qwen, deepseek-llm, deepseek-coder, deepseek-v3, gpt-4o, tekken";
 
 /// The step that splits as the regular expression `pattern` does.

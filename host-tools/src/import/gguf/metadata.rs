@@ -63,6 +63,8 @@ pub(super) enum Value {
     Float(f64),
     Bool(bool),
     String(String),
+    /// A string that is not UTF-8.
+    Bytes(Vec<u8>),
     Array(Vec<Self>),
 }
 
@@ -169,8 +171,22 @@ impl Metadata {
         match self.get(key) {
             None => Ok(None),
             Some(Value::String(value)) => Ok(Some(value)),
+            Some(Value::Bytes(bytes)) => Err(self.not_utf8(key, bytes)),
             Some(_) => Err(self.bad(key, "a string")),
         }
+    }
+
+    /// A string for people: what is not UTF-8 in it is replaced, and said.
+    pub(super) fn shown(&self, key: &str) -> Result<Option<String>, ImportError> {
+        if let Some(Value::Bytes(bytes)) = self.get(key) {
+            let text = String::from_utf8_lossy(bytes).into_owned();
+            tracing::warn!(
+                "{}: `{key}` is not UTF-8, read as `{text}`",
+                self.path.display()
+            );
+            return Ok(Some(text));
+        }
+        Ok(self.string(key)?.map(str::to_owned))
     }
 
     pub(super) fn strings(&self, key: &str) -> Result<Vec<String>, ImportError> {
@@ -181,6 +197,7 @@ impl Metadata {
             .iter()
             .map(|value| match value {
                 Value::String(text) => Ok(text.clone()),
+                Value::Bytes(bytes) => Err(self.not_utf8(key, bytes)),
                 _ => Err(self.bad(key, "a list of strings")),
             })
             .collect()
@@ -226,6 +243,17 @@ impl Metadata {
                 );
                 self.bad(key, &expected)
             })
+    }
+
+    fn not_utf8(&self, key: &str, bytes: &[u8]) -> ImportError {
+        let text = String::from_utf8_lossy(bytes);
+        let shown: String = text.chars().take(80).collect();
+        ImportError::BadValue {
+            path: self.path.clone(),
+            key: key.to_owned(),
+            found: format!("`{}`, which is not UTF-8", shown.escape_debug()),
+            expected: "UTF-8: convert the file again from its original".to_owned(),
+        }
     }
 
     pub(super) fn missing(&self, key: &str) -> ImportError {

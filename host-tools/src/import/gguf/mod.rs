@@ -1,6 +1,7 @@
 //! GGUF files, versions 2 and 3, as llama.cpp writes them.
 
 mod blocks;
+mod kind;
 mod metadata;
 mod model;
 mod names;

@@ -76,7 +76,7 @@ pub(super) fn model(file: &mut Gguf) -> Result<Model, ImportError> {
     let factors = read_rope_factors(file, rope.inverse_frequencies.len())?;
     let inverse_frequencies = rope.inverse_frequencies.iter().zip(factors);
     Ok(Model {
-        name: file.metadata().string("general.name")?.map(str::to_owned),
+        name: file.metadata().shown("general.name")?,
         architecture: found,
         config,
         layers,

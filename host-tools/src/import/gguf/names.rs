@@ -3,7 +3,7 @@
 use briquette_engine::blob::{Attention, LayerKind, Mla, ModelConfig, Role, Shape};
 
 use super::store::Gguf;
-use crate::import::{Mapping, Model, Recipe, TensorId, Transform};
+use crate::import::{LeftOut, Mapping, Model, Recipe, TensorId, Transform};
 
 /// Where the canonical tensors lie in a GGUF file.
 #[derive(Debug, Clone)]
@@ -15,6 +15,8 @@ pub struct GgufMapping {
     unsplit_kv_b: bool,
     /// One tensor an expert (`ffn_gate.3.weight`) instead of one a layer.
     separate_experts: bool,
+    /// A block for multi-token prediction follows the model's own.
+    has_mtp: bool,
 }
 
 impl GgufMapping {
@@ -26,6 +28,7 @@ impl GgufMapping {
             adjacent_pairs: matches!(model.architecture.as_str(), "llama" | "deepseek2"),
             unsplit_kv_b: any("attn_kv_b.weight"),
             separate_experts: any("ffn_gate.0.weight"),
+            has_mtp: model.mtp.is_some(),
         }
     }
 
@@ -133,6 +136,34 @@ impl Mapping for GgufMapping {
             ),
         ]
     }
+
+    fn left_out(&self, name: &str, layers: u32) -> Option<LeftOut> {
+        // Read together with the metadata.
+        if name == self::name(Role::RopeInverseFrequency) {
+            return Some(LeftOut::Silently);
+        }
+        let Some((block, rest)) = block(name) else {
+            let other_input = ["v.", "mm.", "a."]
+                .iter()
+                .any(|start| name.starts_with(start));
+            return other_input.then_some(LeftOut::Saying("other inputs than text"));
+        };
+        // Some files have the keys' and values' matrices in both forms.
+        let repeats = self.unsplit_kv_b && ["attn_k_b.weight", "attn_v_b.weight"].contains(&rest);
+        let mtp = self.mtp_copies(self.config.num_hidden_layers);
+        let is_copy = mtp.iter().any(|(_, copy)| copy == name);
+        match block >= layers {
+            true if self.has_mtp => Some(LeftOut::Silently),
+            true => Some(LeftOut::Saying("blocks beyond the file's `block_count`")),
+            false => (repeats || is_copy).then_some(LeftOut::Silently),
+        }
+    }
+}
+
+/// The block that a tensor belongs to, and its name in there.
+fn block(name: &str) -> Option<(u32, &str)> {
+    let (number, rest) = name.strip_prefix("blk.")?.split_once('.')?;
+    Some((number.parse().ok()?, rest))
 }
 
 /// A layer kind that has the tensor: shapes depend on nothing else.

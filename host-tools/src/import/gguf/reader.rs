@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 
 use super::blocks::Encoding;
 use super::metadata::{Metadata, Value, ValueType};
-use crate::import::ImportError;
+use crate::import::{ImportError, stranger};
 
 /// The table of tensors and where their bytes start.
 #[derive(Debug)]
@@ -60,7 +60,7 @@ struct Reader<'a> {
 impl Reader<'_> {
     fn contents(&mut self) -> Result<Contents, ImportError> {
         if self.size < 4 || self.bytes::<4>()? != *b"GGUF" {
-            return Err(self.malformed("not a GGUF file: it does not start with `GGUF`"));
+            return Err(self.stranger());
         }
         let version = self.u32()?;
         if version != 2 && version != 3 {
@@ -114,7 +114,7 @@ impl Reader<'_> {
     fn metadata(&mut self, count: u64) -> Result<Metadata, ImportError> {
         let mut entries = HashMap::new();
         for _ in 0..count {
-            let key = self.string()?;
+            let key = self.name()?;
             let value_type = self.value_type(&key)?;
             let value = self.value(&key, value_type)?;
             if entries.insert(key.clone(), value).is_some() {
@@ -149,7 +149,10 @@ impl Reader<'_> {
                     return Err(self.malformed(&format!("key `{key}`: {other} is no boolean")));
                 }
             },
-            ValueType::String => Value::String(self.string()?),
+            ValueType::String => match String::from_utf8(self.string()?) {
+                Ok(text) => Value::String(text),
+                Err(error) => Value::Bytes(error.into_bytes()),
+            },
             ValueType::Array => self.array(key)?,
         })
     }
@@ -170,7 +173,7 @@ impl Reader<'_> {
 
     /// One entry of the table: name and place, relative to the data.
     fn tensor(&mut self) -> Result<(String, Stored), ImportError> {
-        let name = self.string()?;
+        let name = self.name()?;
         let dimensions = self.u32()?;
         if dimensions == 0 || dimensions > MAX_DIMENSIONS {
             return Err(self.malformed(&format!("tensor `{name}` has {dimensions} dimensions")));
@@ -254,7 +257,13 @@ impl Reader<'_> {
         Ok(tensors)
     }
 
-    fn string(&mut self) -> Result<String, ImportError> {
+    /// The name of a key or tensor. One that is not UTF-8 is none that is known,
+    /// so that it may be read as something like it.
+    fn name(&mut self) -> Result<String, ImportError> {
+        Ok(String::from_utf8_lossy(&self.string()?).into_owned())
+    }
+
+    fn string(&mut self) -> Result<Vec<u8>, ImportError> {
         let len = self.u64()?;
         self.require(len, 1, "string length")?;
         self.left -= len;
@@ -262,7 +271,7 @@ impl Reader<'_> {
         self.input
             .read_exact(&mut bytes)
             .map_err(|error| self.io(error))?;
-        String::from_utf8(bytes).map_err(|_| self.malformed("a name or string is not UTF-8"))
+        Ok(bytes)
     }
 
     fn u32(&mut self) -> Result<u32, ImportError> {
@@ -292,6 +301,14 @@ impl Reader<'_> {
                 self.left
             ))),
         }
+    }
+
+    /// The error for a file that is no GGUF file.
+    fn stranger(&self) -> ImportError {
+        let head = stranger::head(&self.path).unwrap_or_default();
+        let what = stranger::describe_binary(&head)
+            .unwrap_or_else(|| "does not start with `GGUF`".to_owned());
+        self.malformed(&format!("not a GGUF file: it {what}"))
     }
 
     fn malformed(&self, what: &str) -> ImportError {

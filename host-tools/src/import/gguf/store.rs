@@ -44,7 +44,10 @@ impl Gguf {
     /// # Errors
     /// If the architecture or an option is unknown, or a number makes no sense.
     pub fn model(&mut self) -> Result<Model, ImportError> {
-        super::model::model(self)
+        super::kind::check(self.metadata())?;
+        let model = super::model::model(self)?;
+        super::kind::check_pairs(self.metadata(), &model)?;
+        Ok(model)
     }
 
     /// Where the canonical tensors of `model` lie.
@@ -76,6 +79,10 @@ impl TensorStore for Gguf {
             shape: stored.shape.clone(),
             encoding: stored.encoding.name(),
         })
+    }
+
+    fn names(&self) -> Vec<String> {
+        self.contents.tensors.keys().cloned().collect()
     }
 
     fn read_rows(

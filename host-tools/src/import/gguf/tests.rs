@@ -148,9 +148,6 @@ fn strings_and_values_are_checked() {
     let mut endless = u64::MAX.to_le_bytes().to_vec();
     endless.extend(b"abc");
     assert!(refusal(|b| b.keys[0] = endless.clone()).contains("string length"));
-    let mut latin = 1_u64.to_le_bytes().to_vec();
-    latin.extend([0xe9, 4, 0, 0, 0, 1, 0, 0, 0]);
-    assert!(refusal(|b| b.keys[0] = latin.clone()).contains("UTF-8"));
     assert!(refusal(|b| b.keys.push(b.keys[0].clone())).contains("twice"));
     assert!(refusal(|b| b.keys.push(key("k", 77, &[]))).contains("value type 77"));
     assert!(refusal(|b| b.keys.push(key("k", 7, &[2]))).contains("boolean"));
@@ -262,4 +259,76 @@ fn blocks_widen_as_the_gguf_package_widens_them() {
         checked += 1;
     }
     assert_eq!(checked, 11);
+}
+
+/// Only what is needed must be UTF-8.
+#[test]
+fn strings_in_latin_1_are_read_where_they_are_only_shown() {
+    let mut latin = 6_u64.to_le_bytes().to_vec();
+    latin.extend(b"Mod\xe8le");
+    let mut list = 8_u32.to_le_bytes().to_vec();
+    list.extend(1_u64.to_le_bytes());
+    list.extend(&latin);
+    let mut builder = Builder::sound();
+    let mut named = latin.clone();
+    named.extend([4, 0, 0, 0, 1, 0, 0, 0]);
+    builder.keys.push(named);
+    for name in ["general.name", "general.license"] {
+        builder.keys.push(key(name, 8, &latin));
+    }
+    builder
+        .keys
+        .push(key("tokenizer.ggml.model", 8, &string("gpt2")));
+    builder.keys.push(key("tokenizer.ggml.tokens", 9, &list));
+    let file = open(&builder.bytes()).unwrap();
+    let shown = file.metadata().shown("general.name").unwrap();
+    assert_eq!(shown.as_deref(), Some("Mod\u{fffd}le"));
+    let error = file.tokenizer().unwrap_err().to_string();
+    assert!(
+        error.contains("tokens` is `Mod\u{fffd}le`, which is not UTF-8"),
+        "{error}"
+    );
+}
+
+#[test]
+fn what_is_no_gguf_file_is_named() {
+    for (content, expected) in [
+        (
+            &b"version https://git-lfs.github.com/spec/v1\n"[..],
+            "Git LFS pointer",
+        ),
+        (b"<!DOCTYPE html><html>", "HTML page"),
+        (b"{\"error\": \"gone\"}", "server's error message"),
+        (b"Entry not found", "`Entry not found`"),
+        (b"tjgg\x01\0\0\0", "before GGUF"),
+        (b"\x01\x02\x03\x04", "does not start with `GGUF`"),
+        (b"", "is empty"),
+    ] {
+        let error = open(content).unwrap_err().to_string();
+        assert!(
+            error.contains("not a GGUF file") && error.contains(expected),
+            "{error}"
+        );
+    }
+}
+
+#[test]
+fn files_of_something_else_than_a_model_are_named() {
+    for (kind, expected) in [
+        ("adapter", "LoRA"),
+        ("mmproj", "images"),
+        ("imatrix", "matrix"),
+    ] {
+        let mut builder = Builder::sound();
+        builder.keys.push(key("general.type", 8, &string(kind)));
+        let error = open(&builder.bytes())
+            .unwrap()
+            .model()
+            .unwrap_err()
+            .to_string();
+        assert!(
+            error.contains("`general.type`") && error.contains(expected),
+            "{error}"
+        );
+    }
 }

@@ -9,8 +9,8 @@ use crate::import::ImportError;
 pub struct GgufTokenizer {
     /// `gpt2` for byte-level BPE, `llama` for SentencePiece, …
     pub model: String,
-    /// Which pre-tokenizer.
-    pub pre: String,
+    /// Which pre-tokenizer, if the file says so.
+    pub pre: Option<String>,
     /// Tokens in id order.
     pub tokens: Vec<String>,
     /// One type a token: 1 normal, 2 unknown, 3 control, 4 user-defined,
@@ -72,7 +72,7 @@ impl GgufTokenizer {
         let [fim_pad, fim_rep, fim_sep] = ["fim_pad", "fim_rep", "fim_sep"].map(special);
         Ok(Some(Self {
             model: model.to_owned(),
-            pre: pre.unwrap_or("default").to_owned(),
+            pre: pre.map(str::to_owned),
             bos: bos?,
             eos: eos?,
             eot: eot?,

@@ -7,6 +7,9 @@
 
 use crate::import::ImportError;
 
+/// What follows a tensor's name in that of its scales.
+pub(super) const SCALES: &str = "_scale_inv";
+
 /// Rows and columns of a block (`quantization_config.weight_block_size`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct BlockSize {
@@ -39,7 +42,7 @@ impl BlockScales {
         let mut scale_shape = outer.to_vec();
         scale_shape.extend([scale_rows, cols.div_ceil(block.cols)]);
         Some(Self {
-            tensor: format!("{name}_scale_inv"),
+            tensor: format!("{name}{SCALES}"),
             shape: scale_shape,
             cols: usize::try_from(*cols).ok()?,
             block_rows: block.rows,

@@ -13,7 +13,8 @@ use safetensors::Dtype;
 use safetensors::tensor::Metadata;
 use serde::de::{Deserialize, Deserializer, Error, IgnoredAny, MapAccess, Visitor};
 
-use crate::import::ImportError;
+use super::files;
+use crate::import::{ImportError, stranger};
 
 /// The largest header accepted, as in the format's own reader.
 const MAX_HEADER_BYTES: u64 = 100_000_000;
@@ -45,7 +46,7 @@ impl Shard {
     /// # Errors
     /// If any of this does not hold, or reading fails.
     pub(super) fn open(path: &Path) -> Result<(Self, HashMap<String, TensorEntry>), ImportError> {
-        let mut file = File::open(path).map_err(|source| io_error(path, source))?;
+        let mut file = files::open(path)?;
         let file_bytes = file
             .metadata()
             .map_err(|source| io_error(path, source))?
@@ -89,6 +90,12 @@ impl Shard {
 
 /// The header's JSON; allocates no more than the file can have of it.
 fn read_header(path: &Path, file: &mut File, file_bytes: u64) -> Result<Vec<u8>, ImportError> {
+    if let Some(what) = not_safetensors(path) {
+        return Err(malformed(
+            path,
+            format!("not a safetensors file: it {what}"),
+        ));
+    }
     let Some(room) = file_bytes.checked_sub(LENGTH_BYTES) else {
         let what = format!("is {file_bytes} bytes long, too short for a safetensors file");
         return Err(malformed(path, what));
@@ -108,6 +115,15 @@ fn read_header(path: &Path, file: &mut File, file_bytes: u64) -> Result<Vec<u8>,
     file.read_exact(&mut header)
         .map_err(|source| io_error(path, source))?;
     Ok(header)
+}
+
+/// What the file is instead, if it is something known.
+fn not_safetensors(path: &Path) -> Option<String> {
+    let head = stranger::head(path).ok()?;
+    match stranger::is_safetensors(&head) {
+        true => None,
+        false => stranger::describe_binary(&head),
+    }
 }
 
 fn io_error(path: &Path, source: io::Error) -> ImportError {

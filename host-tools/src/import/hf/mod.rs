@@ -26,9 +26,11 @@ mod files;
 mod grouped;
 mod header;
 mod keys;
+mod leftovers;
 mod llama;
 mod mixtral;
 mod names;
+mod other_tokenizer;
 mod quantization;
 mod qwen;
 mod rope_settings;
@@ -37,6 +39,9 @@ mod settings;
 mod shards;
 mod store;
 mod tokens;
+mod tying;
+mod unindexed;
+mod wrappers;
 
 #[cfg(test)]
 mod tests;
@@ -46,9 +51,10 @@ pub use store::SafetensorsStore;
 
 use std::path::{Path, PathBuf};
 
+use serde::de::IgnoredAny;
 use serde_json::Value;
 
-use super::{ImportError, Model, Weights};
+use super::{ImportError, Model, Weights, locate};
 use architecture::Architecture;
 use files::{MAX_CONFIG_BYTES, MAX_TOKENIZER_BYTES};
 use keys::Keys;
@@ -71,7 +77,7 @@ pub struct HuggingFace {
 }
 
 /// Opens the checkpoint in `folder`. Reads the configuration and the headers of
-/// the weights' files, no weights.
+/// the weights' files; of the weights only a head that may repeat the embedding.
 ///
 /// # Errors
 /// If the folder has no readable `config.json` or weights, something in it is
@@ -79,24 +85,26 @@ pub struct HuggingFace {
 pub fn open(folder: &Path) -> Result<HuggingFace, ImportError> {
     let path = folder.join(CONFIG);
     if !path.is_file() {
-        return Err(no_config(folder));
+        return Err(locate::no_config(folder));
     }
     let config = files::json(&path, MAX_CONFIG_BYTES)?;
     let keys = Keys::new(&path, &config)?;
     let architecture = Architecture::detect(keys)?;
     let block_size = quantization::block_size(keys)?;
-    let decoder = architecture.read(keys)?;
-    let store = SafetensorsStore::open(folder, block_size)?;
+    let mut decoder = architecture.read(keys)?;
+    let mut store = SafetensorsStore::open(folder, block_size)?;
+    let embedding = tying::settle(&mut decoder.config, &mut store)?;
     let is_mixtral = architecture == Architecture::Mixtral;
     let names = Names::new(
         decoder.config,
         decoder.adjacent_rope_pairs,
+        embedding,
         is_mixtral,
         |name| store.contains(name),
     );
     let mut model = model(folder, keys, architecture, decoder)?;
     // Configurations go on speaking of it where files were published without.
-    let joins = format!("model.layers.{}.eh_proj.weight", model.layers.len());
+    let joins = names::joins(model.config.num_hidden_layers);
     model.mtp = model.mtp.filter(|_| store.contains(&joins));
     let optional = |name: &str| files::optional_json(&folder.join(name), MAX_CONFIG_BYTES);
     let tokenizer_config = optional("tokenizer_config.json")?;
@@ -140,21 +148,20 @@ impl HuggingFace {
         &self.config
     }
 
-    /// The content of `tokenizer.json`.
+    /// The content of `tokenizer.json`; `None` if the folder has no tokenizer at
+    /// all.
     ///
     /// # Errors
-    /// If the file is absent, unreadable, or longer than any vocabulary.
-    pub fn tokenizer_json(&self) -> Result<Vec<u8>, ImportError> {
+    /// If the file is unreadable, no JSON, or longer than any vocabulary, or the
+    /// folder has a tokenizer in another form only.
+    pub fn tokenizer_json(&self) -> Result<Option<Vec<u8>>, ImportError> {
         let path = self.folder.join("tokenizer.json");
-        if !path.is_file() {
-            return Err(ImportError::Malformed {
-                path: self.folder.clone(),
-                what: "has no tokenizer.json; a tokenizer.model or tiktoken file alone is not \
-                       read, save it as a fast tokenizer with transformers"
-                    .to_owned(),
-            });
+        if !files::is_there(&path) {
+            return other_tokenizer::refuse(&self.folder).map(|()| None);
         }
-        files::bytes(&path, MAX_TOKENIZER_BYTES)
+        let json = files::strict_json(&path, MAX_TOKENIZER_BYTES)?;
+        files::parse::<IgnoredAny>(&path, &json)?;
+        Ok(Some(json))
     }
 
     /// The content of `tokenizer_config.json`.
@@ -202,7 +209,9 @@ fn model(
     let stated = keys.text("_name_or_path")?.and_then(last_component);
     Ok(Model {
         architecture: architecture.name().to_owned(),
-        name: stated.or_else(|| last_component(folder)),
+        name: stated
+            .or_else(|| locate::cached_name(folder))
+            .or_else(|| last_component(folder)),
         config: decoder.config,
         layers: decoder.layers,
         mtp: decoder.mtp,
@@ -215,18 +224,4 @@ fn model(
 fn last_component<P: AsRef<Path> + ?Sized>(path: &P) -> Option<String> {
     let name = path.as_ref().file_name()?.to_str()?;
     Some(name.to_owned())
-}
-
-fn no_config(folder: &Path) -> ImportError {
-    let what = if folder.is_file() {
-        "is a file; give the folder that has its config.json"
-    } else if folder.is_dir() {
-        "has no config.json; give the folder of a Hugging Face checkpoint, or a .gguf file"
-    } else {
-        "there is no such folder"
-    };
-    ImportError::Malformed {
-        path: folder.to_owned(),
-        what: what.to_owned(),
-    }
 }

@@ -2,7 +2,8 @@
 
 use briquette_engine::blob::{Attention, LayerKind, Mla, ModelConfig, Role};
 
-use crate::import::{Mapping, Recipe, TensorId, Transform};
+use super::leftovers::{self, Whole};
+use crate::import::{LeftOut, Mapping, Recipe, TensorId, Transform};
 
 /// Where each canonical tensor lies in a Hugging Face checkpoint.
 #[derive(Debug)]
@@ -10,6 +11,10 @@ pub struct Names {
     config: ModelConfig,
     /// RoPE pairs stand side by side in the checkpoint.
     adjacent_rope_pairs: bool,
+    /// The tensor that the embedding is stored as.
+    embedding: &'static str,
+    /// A layer for multi-token prediction follows the model's own.
+    has_mtp: bool,
     /// One entry a layer; ignored where the layer is dense.
     experts: Vec<ExpertNames>,
 }
@@ -36,15 +41,21 @@ enum ExpertStyle {
     Fused,
 }
 
+/// The embedding's published name.
+pub(super) const EMBEDDING: &str = "model.embed_tokens.weight";
+/// The head's.
+pub(super) const HEAD: &str = "lm_head.weight";
+
 const MLP: &str = "mlp";
 const BLOCK_SPARSE: &str = "block_sparse_moe";
 
 impl Names {
-    /// The names for a model, the experts' chosen layer by layer by looking
+    /// The names for a model, its embedding stored as `embedding`, the experts' chosen layer by layer by looking
     /// which of them `exists`.
     pub(super) fn new(
         config: ModelConfig,
         adjacent_rope_pairs: bool,
+        embedding: &'static str,
         is_mixtral: bool,
         exists: impl Fn(&str) -> bool,
     ) -> Self {
@@ -52,6 +63,8 @@ impl Names {
         Self {
             config,
             adjacent_rope_pairs,
+            embedding,
+            has_mtp: exists(&joins(config.num_hidden_layers)),
             // One more: the layer for multi-token prediction.
             experts: (0..=config.num_hidden_layers).map(detect).collect(),
         }
@@ -68,9 +81,9 @@ impl Names {
 
     fn name(&self, id: TensorId) -> String {
         match id.role {
-            Role::Embedding => "model.embed_tokens.weight".to_owned(),
+            Role::Embedding => self.embedding.to_owned(),
             Role::FinalNorm => "model.norm.weight".to_owned(),
-            Role::LmHead => "lm_head.weight".to_owned(),
+            Role::LmHead => HEAD.to_owned(),
             Role::Router => {
                 let module = self.expert_names(id.layer).router;
                 format!("model.layers.{}.{module}.gate.weight", id.layer)
@@ -200,6 +213,19 @@ impl Mapping for Names {
             (Role::LmHead, name("shared_head.head")),
         ]
     }
+
+    fn left_out(&self, name: &str, layers: u32) -> Option<LeftOut> {
+        let model = Whole {
+            layers,
+            is_tied: self.config.tie_word_embeddings,
+            has_mtp: self.has_mtp,
+        };
+        leftovers::of(name, model).or_else(|| {
+            let copies = self.mtp_copies(self.config.num_hidden_layers);
+            let is_copy = copies.iter().any(|(_, copy)| copy == name);
+            is_copy.then_some(LeftOut::Silently)
+        })
+    }
 }
 
 impl ExpertNames {
@@ -237,6 +263,12 @@ impl ExpertNames {
             style,
         }
     }
+}
+
+/// The tensor by which layer number `layer` is known to be for multi-token
+/// prediction.
+pub(super) fn joins(layer: u32) -> String {
+    format!("model.layers.{layer}.eh_proj.weight")
 }
 
 /// A kind of layer that has a tensor for `role`, if any has.

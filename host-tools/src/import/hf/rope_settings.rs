@@ -46,8 +46,12 @@ impl Rope {
         default_theta: f64,
     ) -> Result<Self, ImportError> {
         if !dim.is_multiple_of(2) || dim > MAX_DIM {
-            let expected = format!("an even width of at most {MAX_DIM}");
-            return Err(keys.bad("qk_rope_head_dim or head_dim", dim, expected));
+            let stated = ["qk_rope_head_dim", "head_dim"];
+            let stated = stated.into_iter().find(|key| keys.get(key).is_some());
+            let key = stated.unwrap_or("hidden_size / num_attention_heads");
+            let expected =
+                format!("an even width of at most {MAX_DIM}: RoPE turns pairs of numbers");
+            return Err(keys.bad(key, dim, expected));
         }
         let parameters = Parameters::read(keys, max_positions, default_theta)?;
         let kind = match parameters.scaling {

@@ -8,6 +8,7 @@ use serde_json::Value;
 use super::files::{self, MAX_INDEX_BYTES};
 use super::header::{Shard, TensorEntry};
 use super::keys::Keys;
+use super::unindexed;
 use crate::import::ImportError;
 
 const SINGLE: &str = "model.safetensors";
@@ -17,7 +18,8 @@ const INDEX: &str = "model.safetensors.index.json";
 pub(super) type OpenShards = (Vec<Shard>, HashMap<String, (usize, TensorEntry)>);
 
 /// Opens the weights of `folder`: `model.safetensors`, or else every shard
-/// that `model.safetensors.index.json` names.
+/// that `model.safetensors.index.json` names, or else, where there is no
+/// index, what safetensors files there are.
 ///
 /// # Errors
 /// If there are no such files, one is broken or absent, the index names files
@@ -25,12 +27,12 @@ pub(super) type OpenShards = (Vec<Shard>, HashMap<String, (usize, TensorEntry)>)
 /// tensor of the same name.
 pub(super) fn open(folder: &Path) -> Result<OpenShards, ImportError> {
     let single = folder.join(SINGLE);
-    if single.is_file() {
+    if files::is_there(&single) {
         return open_all(&[single]);
     }
     let index = folder.join(INDEX);
-    if !index.is_file() {
-        return Err(no_weights(folder));
+    if !files::is_there(&index) {
+        return open_all(&unindexed::find(folder)?);
     }
     let names = read_index(&index)?;
     let mut files: Vec<&str> = names.values().map(String::as_str).collect();
@@ -39,7 +41,7 @@ pub(super) fn open(folder: &Path) -> Result<OpenShards, ImportError> {
     let mut paths = Vec::new();
     for file in files {
         let path = shard_path(folder, &index, file)?;
-        if !path.is_file() {
+        if !files::is_there(&path) {
             let what = format!("names the shard `{file}`, which is not in the folder; download it");
             return Err(malformed(&index, what));
         }
@@ -105,20 +107,6 @@ fn open_all(paths: &[PathBuf]) -> Result<OpenShards, ImportError> {
         shards.push(shard);
     }
     Ok((shards, tensors))
-}
-
-fn no_weights(folder: &Path) -> ImportError {
-    let has_pickle = ["pytorch_model.bin", "pytorch_model.bin.index.json"]
-        .iter()
-        .any(|name| folder.join(name).exists());
-    let what = if has_pickle {
-        "has its weights only as PyTorch .bin files, which can run code when loaded and are not \
-         read; save them as safetensors, e.g. with transformers' `save_pretrained`"
-            .to_owned()
-    } else {
-        format!("has neither `{SINGLE}` nor `{INDEX}`; is the download complete?")
-    };
-    malformed(folder, what)
 }
 
 fn malformed(path: &Path, what: String) -> ImportError {

@@ -7,10 +7,11 @@ use std::collections::HashMap;
 use std::ops::Range;
 use std::path::Path;
 
-use super::blocks::{BlockScales, BlockSize};
+use super::blocks::{self, BlockScales, BlockSize};
 use super::element::Element;
 use super::header::{Shard, TensorEntry};
 use super::shards;
+use super::wrappers::Wrappers;
 use crate::import::{ImportError, Rows, StoredTensor, TensorStore};
 
 /// Bytes read from a file at once.
@@ -32,7 +33,20 @@ impl SafetensorsStore {
     /// # Errors
     /// If the files are absent or broken.
     pub(super) fn open(folder: &Path, block_size: Option<BlockSize>) -> Result<Self, ImportError> {
-        let (shards, tensors) = shards::open(folder)?;
+        let (shards, stored) = shards::open(folder)?;
+        let wrappers = Wrappers::detect(stored.keys().map(String::as_str));
+        let mut tensors = HashMap::new();
+        for (name, place) in stored {
+            let canonical = wrappers.canonical(&name);
+            let (shard, _) = place;
+            if tensors.insert(canonical.clone(), place).is_some() {
+                let what = format!("tensor `{name}` is another spelling of one that is there too");
+                return Err(ImportError::Malformed {
+                    path: shards[shard].path().to_owned(),
+                    what,
+                });
+            }
+        }
         Ok(Self {
             shards,
             tensors,
@@ -44,6 +58,17 @@ impl SafetensorsStore {
     /// Whether there is a tensor called `name`.
     pub(super) fn contains(&self, name: &str) -> bool {
         self.tensors.contains_key(name)
+    }
+
+    /// Whether the tensor holds the scales of an FP8 tensor.
+    fn is_scale(&self, name: &str) -> bool {
+        let scaled = name
+            .strip_suffix(blocks::SCALES)
+            .and_then(|name| self.tensors.get(name));
+        let is_fp8 = |(_, entry): &(usize, TensorEntry)| {
+            Element::from_dtype(entry.dtype) == Some(Element::F8E4M3)
+        };
+        scaled.is_some_and(is_fp8)
     }
 
     fn located(&self, name: &str) -> Result<Located, ImportError> {
@@ -169,6 +194,11 @@ impl TensorStore for SafetensorsStore {
             shape: entry.shape.clone(),
             encoding: entry.dtype.to_string(),
         })
+    }
+
+    fn names(&self) -> Vec<String> {
+        let is_read = |name: &&String| !self.is_scale(name);
+        self.tensors.keys().filter(is_read).cloned().collect()
     }
 
     fn read_rows(

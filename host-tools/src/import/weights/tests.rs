@@ -31,6 +31,10 @@ impl TensorStore for MemoryStore {
         })
     }
 
+    fn names(&self) -> Vec<String> {
+        self.tensors.keys().cloned().collect()
+    }
+
     fn read_rows(
         &mut self,
         name: &str,

@@ -12,7 +12,7 @@ const USER_DEFINED: i32 = 4;
 fn tokenizer(tokens: &[(&str, i32)]) -> GgufTokenizer {
     GgufTokenizer {
         model: "gpt2".into(),
-        pre: "qwen2".into(),
+        pre: Some("qwen2".into()),
         tokens: tokens.iter().map(|(text, _)| (*text).to_owned()).collect(),
         token_types: tokens.iter().map(|(_, kind)| *kind).collect(),
         ..GgufTokenizer::default()

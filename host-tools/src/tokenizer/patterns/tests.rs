@@ -93,7 +93,7 @@ fn pairs(pre: &str) -> GgufTokenizer {
     let merges = (0..1 << 16).map(pair).map(|(a, b)| format!("{a} {b}"));
     GgufTokenizer {
         model: "gpt2".into(),
-        pre: pre.into(),
+        pre: Some(pre.into()),
         token_types: vec![1; tokens.len()],
         tokens,
         merges: merges.collect(),
@@ -103,7 +103,7 @@ fn pairs(pre: &str) -> GgufTokenizer {
 
 /// The same for the crate, with the patterns as regular expressions.
 fn pairs_for_the_crate(source: &GgufTokenizer) -> Value {
-    let known = GgufPreTokenizer::find(&source.pre).unwrap();
+    let known = GgufPreTokenizer::find(source.pre.as_deref().unwrap()).unwrap();
     let split = |pattern: &&str| json!({"type": "Split", "pattern": {"Regex": pattern}, "behavior": "Isolated", "invert": false});
     let mut steps: Vec<Value> = known.patterns.iter().map(split).collect();
     steps.push(json!({"type": "ByteLevel", "add_prefix_space": false, "trim_offsets": true, "use_regex": false}));

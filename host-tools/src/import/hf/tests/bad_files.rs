@@ -213,7 +213,7 @@ fn folders_that_are_none_say_what_to_do() {
     fs::write(empty.path().join("pytorch_model.bin"), "").unwrap();
     assert!(message(empty.path()).contains("save_pretrained"));
     fs::write(empty.path().join("config.json"), "{").unwrap();
-    assert!(message(empty.path()).contains("config.json: JSON"));
+    assert!(message(empty.path()).contains("config.json: is not sound JSON"));
     fs::write(empty.path().join("config.json"), "[1]").unwrap();
     assert!(message(empty.path()).contains("not a JSON object"));
 }
@@ -266,6 +266,5 @@ fn templates_are_found_where_folders_have_them() {
     );
     let checkpoint = open(folder.path()).unwrap();
     assert_eq!(checkpoint.eos_token_ids(), [7, 1]);
-    let absent = checkpoint.tokenizer_json().unwrap_err().to_string();
-    assert!(absent.contains("has no tokenizer.json"), "{absent}");
+    assert_eq!(checkpoint.tokenizer_json().unwrap(), None);
 }

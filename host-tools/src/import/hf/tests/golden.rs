@@ -230,7 +230,8 @@ fn latent_projections_are_cut_out_head_by_head() {
 #[test]
 fn the_tokenizer_s_files_are_at_hand() {
     let checkpoint = opened("tiny-v2");
-    let tokenizer: Value = serde_json::from_slice(&checkpoint.tokenizer_json().unwrap()).unwrap();
+    let json = checkpoint.tokenizer_json().unwrap().unwrap();
+    let tokenizer: Value = serde_json::from_slice(&json).unwrap();
     assert!(tokenizer["model"]["vocab"].is_object());
     assert_eq!(
         checkpoint.tokenizer_config().unwrap()["bos_token"],

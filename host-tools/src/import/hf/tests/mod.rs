@@ -2,6 +2,7 @@
 
 mod bad_files;
 mod defaults;
+mod forms;
 mod fp8;
 mod golden;
 mod options;
@@ -9,6 +10,8 @@ mod published_names;
 mod rope;
 mod sharded;
 mod special_tokens;
+mod strangers;
+mod unread;
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -79,6 +82,31 @@ fn folder(config: &Value, tensors: &[Stored]) -> tempfile::TempDir {
     let weights = safetensors(tensors);
     fs::write(folder.path().join("model.safetensors"), weights).unwrap();
     folder
+}
+
+/// A small Llama, its head tied to its embedding or stored.
+fn llama(tie: bool) -> (Value, Vec<Stored>) {
+    let mut config = small("LlamaForCausalLM");
+    config["num_hidden_layers"] = json!(1);
+    config["tie_word_embeddings"] = json!(tie);
+    let layer = |name: &str| format!("model.layers.0.{name}.weight");
+    let mut tensors = vec![
+        Stored::counting("model.embed_tokens.weight", &[32, 16], 0.0),
+        Stored::counting("model.norm.weight", &[16], 1.0),
+        Stored::counting(layer("input_layernorm"), &[16], 2.0),
+        Stored::counting(layer("post_attention_layernorm"), &[16], 3.0),
+        Stored::counting(layer("self_attn.q_proj"), &[16, 16], 4.0),
+        Stored::counting(layer("self_attn.k_proj"), &[8, 16], 5.0),
+        Stored::counting(layer("self_attn.v_proj"), &[8, 16], 6.0),
+        Stored::counting(layer("self_attn.o_proj"), &[16, 16], 7.0),
+        Stored::counting(layer("mlp.gate_proj"), &[24, 16], 8.0),
+        Stored::counting(layer("mlp.up_proj"), &[24, 16], 9.0),
+        Stored::counting(layer("mlp.down_proj"), &[16, 24], 10.0),
+    ];
+    if !tie {
+        tensors.push(Stored::counting("lm_head.weight", &[32, 16], 11.0));
+    }
+    (config, tensors)
 }
 
 /// What a configuration makes without any weights.

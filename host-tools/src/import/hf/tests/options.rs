@@ -79,7 +79,14 @@ fn numbers_must_make_sense() {
                 json!({"head_dim": null, "hidden_size": 63}),
                 "a multiple of num_attention_heads = 8",
             ),
-            (json!({"head_dim": 15}), "an even width"),
+            (
+                json!({"head_dim": 15}),
+                "`head_dim` is 15, expected an even width",
+            ),
+            (
+                json!({"head_dim": null, "hidden_size": 72}),
+                "`hidden_size / num_attention_heads` is 9, expected an even width",
+            ),
             (
                 json!({"head_dim": 1 << 20}),
                 "an even width of at most 65536",
@@ -372,7 +379,7 @@ fn quantisation_is_none_or_fp8_by_blocks() {
     for (changes, text) in [
         (
             json!({"quant_method": "awq"}),
-            "quant_method `awq` is not supported; supported: fp8",
+            "`quantization_config.quant_method` is `awq`: weights quantised in this way are not read",
         ),
         (
             json!({"quant_method": "absent"}),
@@ -385,7 +392,7 @@ fn quantisation_is_none_or_fp8_by_blocks() {
         ),
         (
             json!({"weight_block_size": null}),
-            "`quantization_config.weight_block_size` is missing",
+            "`quantization_config.weight_block_size` is absent: FP8 weights with one scale",
         ),
         (json!({"weight_block_size": [128]}), "two sizes"),
         (json!({"weight_block_size": [128, 0]}), "two sizes"),

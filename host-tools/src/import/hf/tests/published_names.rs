@@ -354,7 +354,7 @@ fn types_that_are_not_weights_are_refused_before_anything_is_read() {
 }
 
 #[test]
-fn other_tensors_are_ignored() {
+fn known_leftovers_are_left_out() {
     let config = config("MistralForCausalLM", json!({}));
     let mut names = grouped(&DENSE);
     names.extend(named(&[
