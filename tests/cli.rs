@@ -549,6 +549,61 @@ fn an_unknown_tokenizer_can_be_left_out() {
     assert_eq!(json(&["verify", &out])["ok"], true);
 }
 
+/// Weights that a format cannot hold: the largest f16 is 65504 (IEEE 754).
+#[test]
+fn a_weight_out_of_range_is_refused_by_its_tensor() {
+    let place = Workplace::new();
+    let (_keep, folder) = copy_of("llama3-rope");
+    let path = folder.join("model.safetensors");
+    let mut bytes = fs::read(&path).unwrap();
+    let header = u64::from_le_bytes(bytes[..8].try_into().unwrap()) as usize;
+    let tensors: Value = serde_json::from_slice(&bytes[8..8 + header]).unwrap();
+    let name = "model.layers.1.mlp.up_proj.weight";
+    let width = tensors[name]["shape"][1].as_u64().unwrap() as usize;
+    let start = tensors[name]["data_offsets"][0].as_u64().unwrap() as usize;
+    let at = 8 + header + start + 4 * (3 * width + 5);
+    bytes[at..at + 4].copy_from_slice(&1e7_f32.to_le_bytes());
+    fs::write(&path, &bytes).unwrap();
+    let (source, out) = (folder.to_str().unwrap(), place.path("out.briq"));
+    for format in ["f16", "q8", "q4", "q4a"] {
+        let error = fail(&["pack", source, "-o", &out, "--weights", format]);
+        for part in [name, "row 3", "1e7", format, "too large", "--mlp f32"] {
+            assert!(error.contains(part), "{part}: {error}");
+        }
+        assert!(!Path::new(&out).exists());
+    }
+    succeed(&[
+        "pack",
+        source,
+        "-o",
+        &out,
+        "--weights",
+        "q8",
+        "--mlp",
+        "f32",
+    ]);
+}
+
+#[test]
+fn pre_tokenizers_can_be_named_for_gguf_files_only() {
+    let place = Workplace::new();
+    let out = place.path("out.briq");
+    let pack = |more: &[&str]| tool(&[&["pack", &golden("tiny-llama"), "-o", &out], more].concat());
+    let unknown = pack(&["--pre", "nonsense"]);
+    assert_eq!(unknown.status.code(), Some(2));
+    let errors = String::from_utf8(unknown.stderr).unwrap();
+    assert!(
+        errors.contains("nonsense") && errors.contains("llama-bpe"),
+        "{errors}"
+    );
+    assert_eq!(
+        pack(&["--pre", "qwen2", "--no-tokenizer"]).status.code(),
+        Some(2)
+    );
+    let error = fail(&["pack", &golden("tiny-llama"), "-o", &out, "--pre", "qwen2"]);
+    assert!(error.contains("--pre is for GGUF files"), "{error}");
+}
+
 /// A refused checkpoint leaves an existing output as it was, and no other file.
 /// Packs a model with this chat template; returns the file and what was said.
 fn packed_with(place: &Workplace, template: &str, options: &[&str]) -> (String, Output) {

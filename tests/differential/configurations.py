@@ -241,7 +241,7 @@ def qwen3_moe(draw):
     layers = settings["num_hidden_layers"]
     return settings | dict(
         num_experts=experts, num_experts_per_tok=draw.randrange(1, experts + 1),
-        moe_intermediate_size=draw.randrange(5, 20), norm_topk_prob=draw.random() < 0.5,
+        moe_intermediate_size=draw.randrange(5, 14), norm_topk_prob=draw.random() < 0.5,
         decoder_sparse_step=draw.choice([1, 1, 2]),
         mlp_only_layers=[layer for layer in range(layers) if draw.random() < 0.2], rope_parameters=rope(draw),
     )
@@ -255,7 +255,7 @@ def latent(draw):
     top_groups = draw.randrange(1, groups + 1)
     settings = skeleton(draw)
     return settings | dict(
-        hidden_size=draw.randrange(9, 30), intermediate_size=draw.randrange(9, 40), num_attention_heads=heads,
+        hidden_size=heads * draw.randrange(5, 9), intermediate_size=draw.randrange(9, 40), num_attention_heads=heads,
         num_key_value_heads=heads, q_lora_rank=draw.choice([None, draw.randrange(5, 24)]),
         kv_lora_rank=draw.randrange(4, 24), qk_nope_head_dim=draw.randrange(2, 14),
         qk_rope_head_dim=2 * draw.randrange(1, 7), v_head_dim=draw.randrange(2, 14),

@@ -176,26 +176,28 @@ fn not_gguf(path: &Path) -> Option<String> {
             folder.display()
         ));
     }
+    let is_pytorch = [".pt", ".pth", ".ckpt", ".bin"]
+        .iter()
+        .any(|ending| name.ends_with(ending));
+    let is_unknown = stranger::describe(&head).is_none();
+    if is_pytorch && (is_unknown || head.starts_with(b"PK")) {
+        return Some(stranger::PYTORCH.to_owned());
+    }
     let by_name = [
         (".onnx", "an ONNX graph"),
         (".tflite", "a TensorFlow Lite model"),
         (".mlmodel", "a Core ML model"),
         (".npz", "NumPy arrays"),
         (".msgpack", "Flax's weights"),
-        (".pt", "PyTorch's weights"),
-        (".pth", "PyTorch's weights"),
-        (".ckpt", "PyTorch's weights"),
-        (".bin", "PyTorch's weights, most likely"),
     ];
-    // What the bytes say is said where the file is opened.
-    if stranger::describe(&head).is_some() {
-        return None;
-    }
     let (_, what) = by_name.iter().find(|(ending, _)| name.ends_with(ending))?;
-    Some(format!(
-        "is {what}, by its name, and is not read: get the model as a folder with safetensors \
-         weights, or as a .gguf file"
-    ))
+    // What the bytes say is said where the file is opened.
+    is_unknown.then(|| {
+        format!(
+            "is {what}, by its name, and is not read: get the model as a folder with safetensors \
+             weights, or as a .gguf file"
+        )
+    })
 }
 
 /// Whether a file of this name is read, but as a part of its folder.

@@ -21,7 +21,8 @@ const LFS: &str = "is a Git LFS pointer and not the file itself: run `git lfs in
 const HTML: &str = "is an HTML page, of an error or a login most likely: download the file again, \
      logged in (`hf auth login`) if its model asks for that";
 const XML: &str = "is an XML document, a server's error most likely: download the file again";
-const PYTORCH: &str = "is PyTorch's own format (pickle), which can run code when it is loaded and \
+/// What is said of PyTorch's files.
+pub(super) const PYTORCH: &str = "is PyTorch's own format (pickle), which can run code when it is loaded and \
      is not read: save the model as safetensors with transformers, \
      `AutoModelForCausalLM.from_pretrained(OLD).save_pretrained(NEW)`, and pack NEW";
 const EMPTY: &str = "is empty: the download did not complete, repeat it";

@@ -2,6 +2,7 @@
 
 mod rope;
 mod special_tokens;
+mod whole;
 
 use std::io::Write;
 use std::path::Path;

@@ -45,7 +45,7 @@ pub(super) fn find(folder: &Path) -> Result<Vec<PathBuf>, ImportError> {
             .collect();
         if !missing.is_empty() {
             let what = format!(
-                "has {} of {count} shards; {} is missing: download it",
+                "has {} of {count} shards; download what is missing: {}",
                 shards.files.len(),
                 missing.join(", ")
             );

@@ -171,7 +171,7 @@ fn every_gguf_pre_tokenizer_splits_as_the_tokenizers_crate() {
                 encode(&ours, &text),
                 expected.get_ids(),
                 "{}: {text:?}",
-                source.pre
+                source.pre.as_deref().unwrap_or_default()
             );
         }
     }

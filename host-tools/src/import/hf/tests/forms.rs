@@ -84,7 +84,8 @@ fn files_without_an_index_are_read() {
     assert_eq!(head(folder.path()), 11.0);
     fs::remove_file(folder.path().join(shards[1])).unwrap();
     let error = open(folder.path()).err().unwrap().to_string();
-    let expected = "has 1 of 2 shards; `model-00002-of-00002.safetensors` is missing";
+    let expected =
+        "has 1 of 2 shards; download what is missing: `model-00002-of-00002.safetensors`";
     assert!(error.contains(expected), "{error}");
 
     assert_eq!(head(in_files(&["pytorch_model.safetensors"]).path()), 11.0);
