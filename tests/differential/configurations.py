@@ -206,7 +206,10 @@ def mistral(draw):
 
 def mixtral(draw):
     experts = draw.randrange(2, 7)
-    return grouped(draw) | dict(
+    settings = grouped(draw)
+    # With YaRN the class needs to be told.
+    settings.setdefault("head_dim", settings["hidden_size"] // settings["num_attention_heads"])
+    return settings | dict(
         num_local_experts=experts, num_experts_per_tok=draw.randrange(1, experts + 1),
         sliding_window=draw.choice([None, 12]), rope_parameters=rope(draw),
     )
