@@ -64,9 +64,13 @@ pub enum ImportError {
         tensor: String,
     },
     /// Tensors that nothing reads, although they belong to the result.
-    #[error("the checkpoint has {what} that would change the result and cannot be used: {tensors}{more}; {advice}", more = Others(*others))]
+    #[error(
+        "tensors {tensors}{more} would change the result and cannot be used: they are {what}; \
+         {advice}",
+        more = Others(*others)
+    )]
     Unread {
-        /// What the first of them is.
+        /// What they are, the first of them at least.
         what: &'static str,
         /// Some of their names.
         tensors: String,

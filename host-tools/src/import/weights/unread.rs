@@ -61,7 +61,7 @@ const KINDS: [Kind; 6] = [
         is: |name| name.contains("norm"),
     },
     Kind {
-        what: "tensors",
+        what: "unknown to its architecture",
         advice: "correct the architecture or the sizes that the checkpoint states, or remove \
                  the tensors if they are left over",
         is: |_| true,

@@ -90,8 +90,8 @@ fn tensors_that_change_the_result_are_refused_by_name() {
         ("blk.0.attn_k.bias", "biases that the configuration"),
         ("blk.0.attn_sub_norm.weight", "norms that its architecture"),
         ("blk.0.attn_q.weight.lora_a", "adapters (LoRA)"),
-        ("rope_factors_long.weight", "tensors that would change"),
-        ("blk.0.something", "tensors that would change"),
+        ("rope_factors_long.weight", "unknown to its architecture"),
+        ("blk.0.something", "unknown to its architecture"),
     ] {
         let text = check(&[name]).unwrap_err();
         let is_named = text.contains(&format!("`{name}`"));
