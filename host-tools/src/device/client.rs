@@ -29,14 +29,12 @@ impl Default for Patience {
 }
 
 /// A device that may still be starting is asked again after this time.
-const ASK_AGAIN: Duration = Duration::from_millis(1000);
+pub(super) const ASK_AGAIN: Duration = Duration::from_millis(1000);
 /// How often a request is sent again that the line may have lost.
 pub(super) const ATTEMPTS: u32 = 5;
 /// How long the answer to a request may take when the device says that some frame
 /// was hurt: it may have been another one.
 const AFTER_HURT: Duration = Duration::from_millis(200);
-/// A device that says nothing for so long is asked whether it works at all.
-const PROBE: Duration = Duration::from_secs(3);
 
 /// Who a device is.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -72,7 +70,7 @@ impl From<Hello<'_>> for DeviceInfo {
 #[derive(Debug)]
 pub struct Client {
     ears: Ears,
-    patience: Patience,
+    pub(super) patience: Patience,
     info: DeviceInfo,
 }
 
@@ -211,86 +209,6 @@ impl Client {
         })
     }
 
-    /// Sends `request` and hands responses to `look` until it is done. It is sent
-    /// again only when the device turns out not to have heard it.
-    pub(super) fn work(
-        &mut self,
-        request: &Request<'_>,
-        interrupted: &dyn Fn() -> bool,
-        mut look: impl FnMut(Response<'_>),
-    ) -> Result<StopReason, DeviceError> {
-        let patience = self.patience.work;
-        let mut work = Work::default();
-        send(&mut self.ears.line, request)?;
-        loop {
-            let within = work.patience(patience);
-            let mut stop = |line: &mut Line| {
-                if !work.is_stopping && interrupted() {
-                    work.is_stopping = true;
-                    send(line, &Request::Stop)?;
-                }
-                Ok(())
-            };
-            let heard = self.receive(within, &mut stop, |response| match response {
-                Response::Done(reason) => Event::End(Ok(reason)),
-                Response::Refused(Refusal::Frame(_)) => Event::Hurt,
-                Response::Refused(Refusal::Busy) if work.is_probed => Event::Busy,
-                Response::Statistics(_) if work.is_probed => Event::Idle,
-                Response::Refused(refusal) => Event::End(Err(refusal)),
-                response => {
-                    look(response);
-                    Event::Progress
-                }
-            });
-            let event = match heard {
-                Err(DeviceError::Silent { .. }) if within < patience => Event::Silence,
-                heard => heard?,
-            };
-            work.is_heard |= !matches!(event, Event::Silence | Event::Hurt);
-            match event {
-                Event::Progress => {}
-                Event::End(end) => {
-                    self.forget_probe(&work)?;
-                    return Ok(end?);
-                }
-                Event::Hurt if work.is_stopping => send(&mut self.ears.line, &Request::Stop)?,
-                Event::Hurt | Event::Silence if work.is_probed => {}
-                Event::Hurt | Event::Silence => {
-                    work.is_probed = true;
-                    send(&mut self.ears.line, &Request::Statistics)?;
-                }
-                Event::Busy => work.is_probed = false,
-                Event::Idle if work.lost == ATTEMPTS => {
-                    return Err(Refusal::Frame(FrameError::Broken).into());
-                }
-                Event::Idle => {
-                    work.is_probed = false;
-                    work.is_heard = false;
-                    work.lost += 1;
-                    send(&mut self.ears.line, request)?;
-                }
-            }
-        }
-    }
-
-    /// Waits for what the device says to a probe that it has not answered yet.
-    fn forget_probe(&mut self, work: &Work) -> Result<(), DeviceError> {
-        let mut waits = work.is_probed;
-        while waits {
-            let heard = self.receive(ASK_AGAIN, &mut |_| Ok(()), |response| {
-                matches!(
-                    response,
-                    Response::Statistics(_) | Response::Refused(Refusal::Busy)
-                )
-            });
-            waits = match heard {
-                Err(DeviceError::Silent { .. } | DeviceError::Hurt { .. }) => false,
-                heard => !heard?,
-            };
-        }
-        Ok(())
-    }
-
     /// Sends a request that may be sent twice, until `look` finds the answer: once
     /// more whenever there is none for as long as `again`, or a frame is hurt.
     pub(super) fn ask<R>(
@@ -373,44 +291,6 @@ impl Client {
             self.ears.listen()?;
         }
     }
-}
-
-/// How far a request has come that must not be done twice.
-#[derive(Debug, Default)]
-struct Work {
-    is_stopping: bool,
-    /// Whether the device has said anything about it.
-    is_heard: bool,
-    /// Whether the device was asked for its statistics and has not answered. A
-    /// device answers in turn, and refuses this while it works: so its answer
-    /// tells whether it works.
-    is_probed: bool,
-    /// How often it was lost.
-    lost: u32,
-}
-
-impl Work {
-    /// How long the device may be silent now.
-    fn patience(&self, patience: Duration) -> Duration {
-        if self.is_heard || self.is_probed {
-            patience
-        } else {
-            PROBE.min(patience)
-        }
-    }
-}
-
-/// What happens to a request that must not be done twice.
-enum Event {
-    Progress,
-    End(Result<StopReason, Refusal>),
-    /// The device has received a broken frame.
-    Hurt,
-    Silence,
-    /// The device works on it.
-    Busy,
-    /// The device does not work on it.
-    Idle,
 }
 
 /// A line, and what has arrived on it.

@@ -4,6 +4,7 @@ mod client;
 mod error;
 mod line;
 mod update;
+mod work;
 
 pub use client::{Client, DeviceInfo, Patience};
 pub use error::DeviceError;
