@@ -1,4 +1,9 @@
 //! Jinja as transformers sets it up.
+//!
+//! Known to differ: macros take no arguments beyond their parameters
+//! (`varargs`, `kwargs`), what filters return can be gone through twice, a
+//! loop cannot be left out of a `with`, `set` or `filter` block inside of it,
+//! and text that is marked safe does not escape what is added to it.
 
 use std::thread;
 

@@ -71,8 +71,8 @@ fn next_tag(text: &str) -> Option<usize> {
 /// Takes the tag at the beginning of `text`; returns its length, or nothing
 /// if it does not end.
 fn take_tag<'s>(text: &'s str, pieces: &mut Vec<Piece<'s>>) -> Option<usize> {
-    if text.starts_with("{#") {
-        let length = 2 + text[2..].find("#}")? + 2;
+    if let Some(comment) = text.strip_prefix("{#") {
+        let length = 2 + comment.find("#}")? + 2;
         pieces.push(Piece::Verbatim(&text[..length]));
         return Some(length);
     }
