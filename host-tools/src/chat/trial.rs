@@ -27,44 +27,49 @@ impl ChatTemplate {
     /// # Errors
     /// If neither a message alone nor one with a system prompt can be.
     pub fn try_out(&self) -> Result<Vec<String>, TrialError> {
-        let user = Message::new("user", QUESTION);
-        let system = Message::new("system", SYSTEM);
-        let alone = self.render(std::slice::from_ref(&user));
-        let with_system = self.render(&[system, user.clone()]);
-        let (error, opening) = match (alone, &with_system) {
-            (Ok(text), _) => (missing(&text, QUESTION), vec![]),
-            (Err(error), Ok(_)) => (Some(error.reason), vec![Message::new("system", SYSTEM)]),
-            (Err(error), Err(_)) => return Err(TrialError(error)),
-        };
+        let alone = vec![Message::new("user", QUESTION)];
+        let with_system = [vec![Message::new("system", SYSTEM)], alone.clone()].concat();
         let mut lacks = Lacks::default();
-        lacks.note("a message without a system prompt", error);
-        let system = match with_system {
-            Ok(text) => missing(&text, SYSTEM),
-            Err(error) => Some(error.reason),
+        let plain = self.render(&alone);
+        let system = self.render(&with_system);
+        let opening = match (plain, &system) {
+            (Err(error), Err(_)) => return Err(TrialError(error)),
+            (Err(error), Ok(_)) => {
+                lacks.note("a message without a system prompt", Some(error.reason));
+                with_system
+            }
+            (Ok(text), _) => {
+                lacks.note(
+                    "a message without a system prompt",
+                    missing(&text, QUESTION),
+                );
+                alone
+            }
         };
-        lacks.note("a system prompt", system);
-        let history = |answer: &str| {
+        lacks.note("a system prompt", complaint(system, SYSTEM));
+        self.try_history(&opening, &mut lacks);
+        self.try_variables(&opening, &mut lacks);
+        Ok(lacks.0)
+    }
+
+    /// Tries an answer behind `opening`, and one with a thought in it.
+    fn try_history(&self, opening: &[Message], lacks: &mut Lacks) {
+        let render = |answer: &str| {
             let turns = [
-                user.clone(),
                 Message::new("assistant", answer),
-                user.clone(),
+                Message::new("user", QUESTION),
             ];
-            [opening.clone(), turns.to_vec()].concat()
+            self.render(&[opening, &turns].concat())
         };
-        let answered = match self.render(&history(ANSWER)) {
-            Ok(text) => missing(&text, ANSWER),
-            Err(error) => Some(error.reason),
-        };
-        let can_answer = answered.is_none();
-        lacks.note("an answer before the next message", answered);
-        if can_answer {
-            let thought = self.render(&history(THOUGHT));
-            lacks.note(
-                "a thought in an answer",
-                thought.err().map(|error| error.reason),
-            );
+        match complaint(render(ANSWER), ANSWER) {
+            Some(why) => lacks.note("an answer before the next message", Some(why)),
+            // Thoughts are often left out on purpose.
+            None => lacks.note("a thought in an answer", complaint(render(THOUGHT), "")),
         }
-        let question = [opening.clone(), vec![user.clone()]].concat();
+    }
+
+    /// Tries variables that templates have in common.
+    fn try_variables(&self, opening: &[Message], lacks: &mut Lacks) {
         for (what, more) in [
             ("thinking switched on", context! { enable_thinking => true }),
             (
@@ -73,10 +78,8 @@ impl ChatTemplate {
             ),
             ("tools", context! { tools => [tool()] }),
         ] {
-            let text = self.render_more(&question, more);
-            lacks.note(what, text.err().map(|error| error.reason));
+            lacks.note(what, complaint(self.render_more(opening, more), ""));
         }
-        Ok(lacks.0)
     }
 }
 
@@ -87,6 +90,14 @@ struct Lacks(Vec<String>);
 impl Lacks {
     fn note(&mut self, what: &str, why: Option<String>) {
         self.0.extend(why.map(|why| format!("{what}: {why}")));
+    }
+}
+
+/// What is wrong with a rendering that should have `said` in it.
+fn complaint(rendering: Result<String, ChatError>, said: &str) -> Option<String> {
+    match rendering {
+        Ok(text) => missing(&text, said),
+        Err(error) => Some(error.reason),
     }
 }
 
