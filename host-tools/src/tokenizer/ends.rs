@@ -80,7 +80,7 @@ pub(super) fn of_gguf(source: &GgufTokenizer) -> Vec<u32> {
     ];
     let fill_in = fill_in
         .into_iter()
-        .filter_map(|(key, names)| key.or_else(|| names.iter().find_map(|name| find(name))));
+        .filter_map(|(key, names)| key.or_else(|| names.iter().find_map(find)));
     let mut ends = Vec::new();
     for id in stated.into_iter().flatten().chain(named).chain(fill_in) {
         if !ends.contains(&id) {

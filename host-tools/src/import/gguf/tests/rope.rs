@@ -127,7 +127,7 @@ fn yarn(architecture: &str, more: &[Vec<u8>]) -> Vec<Vec<u8>> {
 }
 
 /// 0.1 ln 4 + 1.
-const TEMPERATURE: f64 = 1.138_629_436_111_989_1;
+const TEMPERATURE: f64 = 1.138_629_436_111_989;
 
 #[test]
 fn attn_factor_multiplies() {
