@@ -95,6 +95,7 @@ impl fmt::Display for Value {
             Self::Float(value) => write!(f, "{value}"),
             Self::Bool(value) => write!(f, "{value}"),
             Self::String(value) => write!(f, "{value:?}"),
+            Self::Bytes(bytes) => write!(f, "{:?}", String::from_utf8_lossy(bytes)),
             Self::Array(values) => write!(f, "a list of {} values", values.len()),
         }
     }

@@ -148,7 +148,9 @@ fn a_tokenizer_in_another_form_is_named() {
             .unwrap_err()
             .to_string();
         let says = |text: &str| assert!(error.contains(text), "{text}: {error}");
-        [name, expected, "AutoTokenizer", "--no-tokenizer"].map(says);
+        for word in [name, expected, "AutoTokenizer", "--no-tokenizer"] {
+            says(word);
+        }
     }
 }
 
