@@ -732,7 +732,7 @@ impl Read for Disturbed {
         if buffer[0] == 0 {
             self.zeros += 1;
             // A frame ends with every second one.
-            if self.zeros % 2 == 0 {
+            if self.zeros.is_multiple_of(2) {
                 self.waiting.extend(*b"AT\r");
             }
         }

@@ -245,7 +245,9 @@ fn a_prompt_that_was_lost_is_sent_again_and_answered_once() {
         // Nothing of it arrives, not its end, or not all of it.
         Vec::clear,
         |frame| frame.truncate(frame.len() - 1),
-        |frame| drop(frame.remove(9)),
+        |frame| {
+            frame.remove(9);
+        },
     ];
     for hurt in hurts {
         let (mut client, device) = connect(

@@ -6,6 +6,8 @@ use super::{FirmwareError, Program};
 use crate::terminal;
 
 const TOOL: &str = "probe-rs";
+/// Where probe-rs itself looks for a choice.
+const CHOICE: &str = "PROBE_RS_PROBE";
 /// Version 0.32.0 mostly fails on the RP2350, where 0.31.0 works (probe-rs#4302).
 const INSTALL: &str =
     "cargo install probe-rs-tools --locked --version 0.31.0 (or see https://probe.rs)";
@@ -84,10 +86,8 @@ impl Probe<'_> {
             return Ok(());
         }
         let what = what.to_owned();
-        let probes = match self.selector {
-            None => plugged_in(),
-            Some(_) => Vec::new(),
-        };
+        let is_chosen = self.selector.is_some() || std::env::var_os(CHOICE).is_some();
+        let probes = if is_chosen { Vec::new() } else { plugged_in() };
         Err(if probes.len() > 1 {
             FirmwareError::SeveralProbes { what, probes }
         } else {
