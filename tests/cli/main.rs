@@ -1,10 +1,7 @@
 //! The tool as a stranger uses it.
 
-#[path = "cli/chain.rs"]
 mod chain;
-#[path = "cli/outputs.rs"]
 mod outputs;
-#[path = "cli/prompts.rs"]
 mod prompts;
 
 use std::fs;
