@@ -267,7 +267,8 @@ impl Keys<'_> {
         Ok(Attention::Gqa(Gqa {
             num_key_value_heads: metadata.size_or(&kv_heads, Some(heads))?,
             head_dim,
-            query_key_norm: self.has_tensor("blk.0.attn_q_norm.weight"),
+            // Of these architectures only Qwen 3's norm queries and keys.
+            query_key_norm: self.architecture.starts_with("qwen3"),
             qkv_bias: self.has_tensor("blk.0.attn_q.bias"),
             output_bias: self.has_tensor("blk.0.attn_output.bias"),
         }))
@@ -328,7 +329,7 @@ impl Keys<'_> {
     fn router(&self, first: usize) -> Result<Router, ImportError> {
         let metadata = self.metadata();
         let is_latent = self.architecture == "deepseek2";
-        let has_bias = self.has_tensor(&format!("blk.{first}.exp_probs_b.bias"));
+        let has_bias = is_latent && self.has_tensor(&format!("blk.{first}.exp_probs_b.bias"));
         let scoring = match self.count("expert_gating_func")? {
             0 if has_bias => Scoring::SigmoidWithBias,
             0 | 1 => Scoring::Softmax,

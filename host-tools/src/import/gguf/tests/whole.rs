@@ -89,6 +89,7 @@ fn tensors_that_change_the_result_are_refused_by_name() {
         ("blk.0.ffn_up.input_scale", "factors on the weights"),
         ("blk.0.attn_k.bias", "biases that the configuration"),
         ("blk.0.attn_sub_norm.weight", "norms that its architecture"),
+        ("blk.0.attn_q_norm.weight", "norms that its architecture"),
         ("blk.0.attn_q.weight.lora_a", "adapters (LoRA)"),
         ("rope_factors_long.weight", "unknown to its architecture"),
         ("blk.0.something", "unknown to its architecture"),
