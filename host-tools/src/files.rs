@@ -12,7 +12,7 @@ use tempfile::NamedTempFile;
 #[non_exhaustive]
 pub enum OutputError {
     /// A name that means standard output elsewhere.
-    #[error("`-` is no place for this output: it is a file that is written in pieces; name one")]
+    #[error("`-` is no place for this output, which cannot go to standard output: name a file")]
     StandardOutput,
     /// A folder has this name.
     #[error("{path} is a folder; name a file in it", path = path.display())]

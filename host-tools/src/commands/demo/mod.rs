@@ -68,7 +68,7 @@ pub(crate) fn run(args: &Args) -> Result<(), CommandError> {
     inspect::run(&inspect::Args::with_defaults(briq.clone()))?;
     let prompt = args.prompt.as_deref().unwrap_or(prompt);
     writeln!(std::io::stdout(), "\n> {prompt}")?;
-    run::run(&run::Args::with_defaults(briq, prompt.to_owned()))
+    run::answer_once(&run::Args::with_defaults(briq), prompt)
 }
 
 fn press_sentry(args: &Args) -> Result<PathBuf, CommandError> {

@@ -99,11 +99,11 @@ pub(crate) struct Args {
 }
 
 impl Args {
-    /// Answers `prompt` as if nothing else had been said.
-    pub(crate) fn with_defaults(file: PathBuf, prompt: String) -> Self {
+    /// As if nothing but the file had been named.
+    pub(crate) fn with_defaults(file: PathBuf) -> Self {
         Self {
             file,
-            prompt: Some(prompt),
+            prompt: None,
             system: None,
             n: 128,
             raw: false,

@@ -22,6 +22,19 @@ use crate::text::TextModel;
 use talk::Talk;
 
 pub(crate) fn run(args: &Args) -> Result<(), CommandError> {
+    answer(args, || input::prompt(args.prompt.as_deref(), !args.json))
+}
+
+/// Answers `prompt`, whatever comes through standard input.
+pub(crate) fn answer_once(args: &Args, prompt: &str) -> Result<(), CommandError> {
+    answer(args, || Ok(Asked::Once(prompt.to_owned())))
+}
+
+/// Asks what to answer once the model is known to be there, and answers it.
+fn answer(
+    args: &Args,
+    ask: impl FnOnce() -> Result<Asked, CommandError>,
+) -> Result<(), CommandError> {
     if let Some(cache) = &args.prompt_cache {
         files::check_output(cache)?;
     }
@@ -36,7 +49,7 @@ pub(crate) fn run(args: &Args) -> Result<(), CommandError> {
         let what = "`--draft mtp` works with the `cpu` backend only";
         return Err(CommandError::Refused(what.into()));
     }
-    let asked = input::prompt(args.prompt.as_deref(), !args.json)?;
+    let asked = ask()?;
     let place = args.execution.place(options);
     with_executor(&place, blob.clone(), storage, |executor| {
         talk(args, asked, &text, executor)
