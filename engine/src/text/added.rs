@@ -17,7 +17,7 @@ pub(super) struct AddedTokens<'a> {
 /// at thousands of them.
 #[derive(Debug, Clone, Copy)]
 struct Starts {
-    bits: [u32; 64],
+    bits: [u32; 16],
     /// One bit for each byte that a token starts with.
     first_bytes: [u32; 8],
     /// Bit `n` stands for a start of `n + 1` bytes.
@@ -29,7 +29,7 @@ impl Starts {
     const LONGEST: usize = 8;
 
     const EMPTY: Self = Self {
-        bits: [0; 64],
+        bits: [0; 16],
         first_bytes: [0; 8],
         lengths: 0,
     };
@@ -58,7 +58,7 @@ impl Starts {
 
     /// The bit of a hash: its upper bits are the well mixed ones.
     const fn bit(hash: u32) -> u32 {
-        hash >> 21
+        hash >> 23
     }
 }
 
