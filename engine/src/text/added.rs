@@ -152,9 +152,9 @@ impl<'a> AddedTokens<'a> {
             texts: section.added_bytes,
             starts: Starts::EMPTY,
         };
-        let mut starts = Starts::EMPTY;
-        tokens.iter().for_each(|token| starts.insert(token.text));
-        tokens.starts = starts;
+        for token in tokens.iter() {
+            tokens.starts.insert(token.text);
+        }
         tokens
     }
 
@@ -197,11 +197,20 @@ impl<'a> AddedTokens<'a> {
     /// The longest token, of those matched in normalised text or of the
     /// others, that `text` starts with.
     fn at_start(&self, text: &[u8], normalized: bool) -> Option<AddedToken<'a>> {
+        self.longest_at_start(text, |token| token.normalized == normalized)
+    }
+
+    /// The longest of the tokens that count which `text` starts with.
+    fn longest_at_start(
+        &self,
+        text: &[u8],
+        counts: impl Fn(&AddedToken) -> bool,
+    ) -> Option<AddedToken<'a>> {
         if !self.starts.may_start(text) {
             return None;
         }
         let fits = |token: &AddedToken| {
-            token.normalized == normalized && !token.text.is_empty() && text.starts_with(token.text)
+            counts(token) && !token.text.is_empty() && text.starts_with(token.text)
         };
         self.iter()
             .filter(fits)
@@ -212,12 +221,8 @@ impl<'a> AddedTokens<'a> {
     pub(super) fn find_special(&self, text: &str) -> Option<Range<usize>> {
         let bytes = text.as_bytes();
         (0..bytes.len()).find_map(|at| {
-            let rest = bytes.get(at..).filter(|rest| self.starts.may_start(rest))?;
-            let fits = |token: &AddedToken| {
-                token.special && !token.text.is_empty() && rest.starts_with(token.text)
-            };
-            let longest = self.iter().filter(fits).map(|token| token.text.len()).max();
-            longest.map(|length| at..at + length)
+            let token = self.longest_at_start(bytes.get(at..)?, |token| token.special)?;
+            Some(at..at + token.text.len())
         })
     }
 

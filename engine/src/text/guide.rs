@@ -94,11 +94,7 @@ impl<'a> Guide<'a> {
         let [think, end_think, answer, end_answer] = Tag::ALL.map(|tag| write(&tokenizer, tag));
         let tags = [think?, end_think?, answer?, end_answer?];
         let end = tokenizer.eos().or_else(|| tokenizer.stops().next());
-        let rules = if options.guarantee {
-            TagRules::SPELT
-        } else {
-            options.rules.or_spelt()
-        };
+        let rules = options.rules.asked_for(options.guarantee, true);
         let guide = Self {
             tokenizer,
             options: GuideOptions { rules, ..options },

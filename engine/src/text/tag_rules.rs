@@ -62,10 +62,20 @@ impl TagRules {
         rules
     }
 
-    /// The same, with every other tag known by its letters: for an output that
-    /// is made to have tags.
+    /// The same for an output that is made to have tags: whoever asks for the
+    /// form (`guarantee`) means every tag by its letters, whoever asks for a
+    /// `budget` of thought means those too that the model has no token for.
     #[must_use]
-    pub fn or_spelt(mut self) -> Self {
+    pub fn asked_for(self, guarantee: bool, budget: bool) -> Self {
+        match (guarantee, budget) {
+            (true, _) => Self::SPELT,
+            (false, true) => self.or_spelt(),
+            (false, false) => self,
+        }
+    }
+
+    /// The same, with every other tag known by its letters.
+    fn or_spelt(mut self) -> Self {
         for rule in &mut self.rules {
             if *rule == Rule::Text {
                 *rule = Rule::Spelt;

@@ -48,7 +48,8 @@ impl<'a, L: Read + ReadReady + Write, F: NorFlash> Device<'a, L, F> {
         // The last token of an answer need not be computed.
         let room = (self.session.context() + 1).saturating_sub(ids.len());
         let tokens = prompt.tokens.min(room as u32);
-        let tags = tag_rules(&tokenizer, manifest.chat.template, prompt);
+        let tags = TagRules::of_model(&tokenizer, manifest.chat.template)
+            .asked_for(prompt.guarantee, prompt.thinking.is_some());
         let part = tags.part_after(&tokenizer, &ids);
         let guide = GuideOptions {
             guarantee: prompt.guarantee,
@@ -72,17 +73,6 @@ impl<'a, L: Read + ReadReady + Write, F: NorFlash> Device<'a, L, F> {
             }),
             tokenizer,
         })
-    }
-}
-
-/// How tags are told from text: whoever asks for a form or a budget means the
-/// tags, however they are spelt.
-fn tag_rules(tokenizer: &Tokenizer<'_>, template: &str, prompt: &Prompt<'_>) -> TagRules {
-    let tags = TagRules::of_model(tokenizer, template);
-    match prompt.thinking {
-        _ if prompt.guarantee => TagRules::SPELT,
-        Some(_) => tags.or_spelt(),
-        None => tags,
     }
 }
 

@@ -137,17 +137,15 @@ impl Args {
         }
     }
 
-    /// How tags are told from text: whoever asks for a form or a budget means
-    /// the tags, however they are spelt.
+    /// How tags are told from text: a plain continuation has none, unless they
+    /// are asked for.
     pub(super) fn tag_rules(&self, text: &TextModel<'_>) -> TagRules {
-        if self.guarantee {
-            TagRules::SPELT
-        } else if self.think_budget.is_some() {
-            text.tag_rules().or_spelt()
-        } else if self.raw {
+        let budget = self.think_budget.is_some();
+        let rules = if self.raw && !budget {
             TagRules::NONE
         } else {
             text.tag_rules()
-        }
+        };
+        rules.asked_for(self.guarantee, budget)
     }
 }
