@@ -95,12 +95,13 @@ fn int(
     let [default, base] = arguments(["default", "base"], args, &named)?;
     let default = default.unwrap_or_else(|| Value::from(0));
     let base = base.map(u32::try_from).transpose()?;
-    let value = match value.as_str() {
-        Some(text) => Value::from(text.trim_matches(is_space)),
-        None => value,
-    };
-    let none = Kwargs::from_iter(std::iter::empty::<(&str, Value)>());
-    let number = filters::int(state, &value, Some(default.clone()), base, none);
+    let number = filters::int(
+        state,
+        &without_space(value),
+        Some(default.clone()),
+        base,
+        nothing_named(),
+    );
     Ok(number.unwrap_or(default))
 }
 
@@ -113,13 +114,26 @@ fn float(
 ) -> Result<Value, Error> {
     let [default] = arguments(["default"], args, &named)?;
     let default = default.unwrap_or_else(|| Value::from(0.0));
-    let value = match value.as_str() {
+    let number = filters::float(
+        state,
+        &without_space(value),
+        Some(default.clone()),
+        nothing_named(),
+    );
+    Ok(number.unwrap_or(default))
+}
+
+/// A text without the space around it, as Python reads numbers; other values as
+/// they are.
+fn without_space(value: Value) -> Value {
+    match value.as_str() {
         Some(text) => Value::from(text.trim_matches(is_space)),
         None => value,
-    };
-    let none = Kwargs::from_iter(std::iter::empty::<(&str, Value)>());
-    let number = filters::float(state, &value, Some(default.clone()), none);
-    Ok(number.unwrap_or(default))
+    }
+}
+
+fn nothing_named() -> Kwargs {
+    Kwargs::from_iter(std::iter::empty::<(&str, Value)>())
 }
 
 fn dictsort(value: Value, args: Rest<Value>, named: Kwargs) -> Result<Value, Error> {
