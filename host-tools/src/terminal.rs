@@ -115,14 +115,18 @@ pub fn dimmed(stream: &impl IsTerminal) -> Style {
 /// Whether `stream` is a terminal that takes escape codes, and the person does
 /// not mind (<https://no-color.org>).
 fn has_colours(stream: &impl IsTerminal) -> bool {
-    let variable = |name| std::env::var_os(name).filter(|value| !value.is_empty());
-    let is_dumb = variable("TERM").is_some_and(|term| term == "dumb");
-    stream.is_terminal() && !is_dumb && variable("NO_COLOR").is_none()
+    let refused = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
+    stream.is_terminal() && !is_dumb() && !refused
+}
+
+/// Whether the terminal takes no escape codes at all.
+fn is_dumb() -> bool {
+    std::env::var_os("TERM").is_some_and(|term| term == "dumb")
 }
 
 /// A progress bar on stderr, shown on a terminal that can redraw a line only.
 pub fn progress(total: u64, what: &'static str) -> ProgressBar {
-    let target = if std::env::var_os("TERM").is_some_and(|term| term == "dumb") {
+    let target = if is_dumb() {
         ProgressDrawTarget::hidden()
     } else {
         ProgressDrawTarget::stderr_with_hz(10)

@@ -61,6 +61,8 @@ pub(crate) enum CommandError {
     Destination(#[from] OutputError),
     #[error("writing the output: {0}")]
     Output(#[from] io::Error),
+    #[error("the prompt is empty; say something with -p TEXT")]
+    EmptyPrompt,
     #[error("{0}")]
     Refused(String),
     #[error("interrupted")]

@@ -38,9 +38,9 @@ pub(crate) fn prompt(given: Option<&str>, may_chat: bool) -> Result<Asked, Comma
     } else {
         standard_input()?
     };
-    joined(given, &typed).map(Asked::Once).ok_or_else(|| {
-        CommandError::Refused("the prompt is empty; say something with -p TEXT".into())
-    })
+    joined(given, &typed)
+        .map(Asked::Once)
+        .ok_or(CommandError::EmptyPrompt)
 }
 
 /// `given` and `typed` as one prompt; nothing if both are empty.

@@ -62,9 +62,7 @@ struct Answer {
 
 fn once(client: &mut Client, args: &TalkArgs, prompt: &str) -> Result<(), CommandError> {
     if prompt.trim().is_empty() {
-        return Err(CommandError::Refused(
-            "the prompt is empty; say something with -p TEXT".into(),
-        ));
+        return Err(CommandError::EmptyPrompt);
     }
     let answer = ask(client, args, prompt)?;
     if args.json {

@@ -146,9 +146,7 @@ impl<'s, 't, 'a> Talk<'s, 't, 'a> {
     /// at the next token when nobody reads on.
     fn answer(&mut self, prompt: &Prompt, show: bool) -> Result<(Answer, Written), CommandError> {
         if prompt.ids.is_empty() {
-            return Err(CommandError::Refused(
-                "the prompt is empty; say something with -p TEXT".into(),
-            ));
+            return Err(CommandError::EmptyPrompt);
         }
         if self.args.show_prompt && show {
             report::show_prompt(prompt);
