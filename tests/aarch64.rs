@@ -1,7 +1,7 @@
 //! The same briquette on 64-bit Arm, in QEMU: the bits of the host.
 
 use briquette::pack::WeightFormat;
-use briquette_engine::kv::KvFormat;
+use briquette_engine::quant::KvFormat;
 use briquette_tests::{Packed, Run, digests, golden_folders, printed, script};
 
 #[test]

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use briquette::firmware::Program;
 use briquette::pack::WeightFormat;
 use briquette::target::Target;
-use briquette_engine::kv::KvFormat;
+use briquette_engine::quant::KvFormat;
 use briquette_tests::{Packed, printed, repository, script};
 
 /// Boards of `firmware/boards` and their target profiles.

@@ -5,7 +5,7 @@ use briquette::pack::WeightFormat;
 use briquette_engine::EngineError;
 use briquette_engine::burn::DevicePlan;
 use briquette_engine::cpu::PlanOptions;
-use briquette_engine::kv::KvFormat;
+use briquette_engine::quant::KvFormat;
 use briquette_tests::burn::{compare_slots, compare_with_processor, compare_with_reference};
 use briquette_tests::{Packed, repository};
 use burn::backend::{Flex, NdArray};

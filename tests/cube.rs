@@ -7,7 +7,7 @@ use briquette_engine::Executor;
 use briquette_engine::burn::cube::device_memory;
 use briquette_engine::burn::{BurnSession, DevicePlan};
 use briquette_engine::cpu::PlanOptions;
-use briquette_engine::kv::KvFormat;
+use briquette_engine::quant::KvFormat;
 use briquette_engine::text::{Sampler, SamplerOptions};
 use briquette_tests::burn::{compare_slots, compare_with_processor, compare_with_reference};
 use briquette_tests::{Packed, most_likely, repository};

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 
 use briquette::pack::WeightFormat;
 use briquette::tokenizer::{from_json, to_section};
-use briquette_engine::kv::KvFormat;
+use briquette_engine::quant::KvFormat;
 use briquette_engine::text::{EncodeOptions, Tokenizer};
 use briquette_tests::{Packed, Run, encode, largest_difference, repository};
 use safetensors::SafeTensors;

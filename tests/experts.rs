@@ -6,7 +6,7 @@ use briquette::pack::WeightFormat;
 use briquette_engine::Session;
 use briquette_engine::blob::{Blob, Role, TensorRecord};
 use briquette_engine::cpu::{Plan, PlanOptions};
-use briquette_engine::kv::KvFormat;
+use briquette_engine::quant::KvFormat;
 use briquette_tests::{Packed, golden_folders};
 
 /// A copy at an address that suits `f32`.

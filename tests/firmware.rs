@@ -13,7 +13,7 @@ use briquette::stored::StoredFile;
 use briquette_engine::Session;
 use briquette_engine::cpu::{Plan, PlanOptions, Serial};
 use briquette_engine::kernels::Isa;
-use briquette_engine::kv::KvFormat;
+use briquette_engine::quant::KvFormat;
 use briquette_protocol::{Frames, MAX_FRAME, Prompt, Request, Response, StopReason, Work, encode};
 use briquette_tests::{Packed, Run, digests, printed, repository, script};
 use rand_xoshiro::Xoshiro256PlusPlus;

@@ -3,7 +3,7 @@
 //! (tests/golden/make_gguf.py).
 
 use briquette::pack::WeightFormat;
-use briquette_engine::kv::KvFormat;
+use briquette_engine::quant::KvFormat;
 use briquette_tests::{Golden, Packed, Run, kl_divergence, largest_difference, repository};
 
 fn check(file: &str, golden: &str, bound: f64) {

@@ -1,7 +1,7 @@
 //! Our logits against the reference implementation's.
 
 use briquette::pack::WeightFormat;
-use briquette_engine::kv::KvFormat;
+use briquette_engine::quant::KvFormat;
 use briquette_tests::{Golden, Packed, Run, golden_folders, kl_divergence, largest_difference};
 
 /// The bound on the largest absolute difference of a logit.

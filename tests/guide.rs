@@ -2,7 +2,7 @@
 
 use briquette::pack::WeightFormat;
 use briquette::text::TextModel;
-use briquette_engine::kv::KvFormat;
+use briquette_engine::quant::KvFormat;
 use briquette_engine::text::{
     Guide, GuideError, GuideOptions, Part, Tag, TagRules, TagStream, Tokenizer,
 };

@@ -5,7 +5,8 @@ use briquette::pack::WeightFormat;
 use briquette_engine::cpu::Threads;
 use briquette_engine::kernels::attend::{Attend, Query, QueryPart, attend};
 use briquette_engine::kernels::{Isa, hadamard, quantize};
-use briquette_engine::kv::{KvFormat, RowLayout, Segment, SegmentFormat};
+use briquette_engine::kv::{RowLayout, Segment};
+use briquette_engine::quant::{KvFormat, SegmentFormat};
 use briquette_tests::{Packed, Run, kl_divergence, most_likely, repository, smollm2};
 use serde_json::Value;
 

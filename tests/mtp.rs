@@ -6,7 +6,7 @@ use briquette::pack::WeightFormat;
 use briquette_engine::blob::{Blob, BlobError, HEADER_LEN, Header, Role, TensorRecord};
 use briquette_engine::cpu::{Plan, PlanOptions, Serial, Team, Threads};
 use briquette_engine::kernels::Isa;
-use briquette_engine::kv::KvFormat;
+use briquette_engine::quant::KvFormat;
 use briquette_engine::snapshot::SnapshotError;
 use briquette_engine::{EngineError, Session};
 use briquette_tests::{Golden, Packed, largest_difference, most_likely, repository};

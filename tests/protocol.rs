@@ -19,7 +19,7 @@ use briquette::loaded::Arena;
 use briquette::pack::WeightFormat;
 use briquette_device::{Board, Device, End, Stack};
 use briquette_engine::cpu::{Plan, PlanOptions};
-use briquette_engine::kv::KvFormat;
+use briquette_engine::quant::KvFormat;
 use briquette_protocol::{
     FrameError, Frames, Hello, MAX_FRAME, Memory, Part, Prompt, Refusal, Request, Response,
     StopReason, VERSION, encode,

@@ -3,7 +3,7 @@
 use briquette::pack::WeightFormat;
 use briquette_engine::cpu::{Serial, Team, Threads};
 use briquette_engine::kernels::Isa;
-use briquette_engine::kv::KvFormat;
+use briquette_engine::quant::KvFormat;
 use briquette_tests::{Packed, Run, golden_folders, repository};
 
 const FORMATS: [(WeightFormat, KvFormat); 5] = [

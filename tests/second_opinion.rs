@@ -2,7 +2,7 @@
 //! there, and of the host.
 
 use briquette::pack::WeightFormat;
-use briquette_engine::kv::KvFormat;
+use briquette_engine::quant::KvFormat;
 use briquette_tests::{Packed, Run, digests, printed, repository, script};
 
 #[test]

@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use briquette::pack::WeightFormat;
 use briquette::train::sentry::{Problem, Split};
 use briquette::train::{Evaluation, EvaluationOptions};
-use briquette_engine::kv::KvFormat;
+use briquette_engine::quant::KvFormat;
 use briquette_tests::{Packed, Run, largest_difference};
 use rand_xoshiro::Xoshiro256PlusPlus;
 use rand_xoshiro::rand_core::SeedableRng;

@@ -12,7 +12,7 @@ use briquette::pack::WeightFormat;
 use briquette::text::TextModel;
 use briquette_engine::cpu::{Serial, Threads};
 use briquette_engine::kernels::Isa;
-use briquette_engine::kv::KvFormat;
+use briquette_engine::quant::KvFormat;
 use briquette_engine::text::EncodeOptions;
 use briquette_tests::{Packed, Run, corpus, encode, repository, smollm2};
 use serde_json::{Value, json};

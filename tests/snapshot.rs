@@ -1,7 +1,7 @@
 //! Snapshots of a session's cache: a session wakes as if it had never slept.
 
 use briquette::pack::WeightFormat;
-use briquette_engine::kv::KvFormat;
+use briquette_engine::quant::KvFormat;
 use briquette_engine::snapshot::{HEADER_LEN, SnapshotError};
 use briquette_tests::{Packed, Run, golden_folders, repository};
 

@@ -8,7 +8,7 @@ use briquette::pack::WeightFormat;
 use briquette_engine::blob::Blob;
 use briquette_engine::cpu::{ArenaLine, Plan, PlanOptions, Serial};
 use briquette_engine::kernels::Isa;
-use briquette_engine::kv::KvFormat;
+use briquette_engine::quant::KvFormat;
 use briquette_engine::storage::{BlockStorage, ReadFailed, load};
 use briquette_engine::text::{
     EncodeOptions, Guide, GuideOptions, Part, Sampler, SamplerOptions, Scratch, TagRules,

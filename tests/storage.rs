@@ -8,7 +8,7 @@ use briquette::pack::WeightFormat;
 use briquette_engine::blob::{Blob, BlobError, Role, TensorRecord};
 use briquette_engine::cpu::{ArenaLine, Plan, PlanOptions, Serial};
 use briquette_engine::kernels::Isa;
-use briquette_engine::kv::KvFormat;
+use briquette_engine::quant::KvFormat;
 use briquette_engine::storage::{BlockStorage, NorStorage, READ_UNIT, ReadFailed, load};
 use briquette_engine::{EngineError, Session};
 use briquette_tests::{Golden, Packed, Run, golden_folders, repository};

@@ -15,7 +15,7 @@ use briquette::device::{Client, DeviceError, Line, Patience, Port};
 use briquette::pack::WeightFormat;
 use briquette::update::{Update, generate, read_secret};
 use briquette_engine::blob::MAJOR_VERSION;
-use briquette_engine::kv::KvFormat;
+use briquette_engine::quant::KvFormat;
 use briquette_protocol::Refusal;
 use briquette_protocol::update::{METADATA_LEN, Metadata, Origin, UpdateRefusal};
 use briquette_tests::{Packed, Run, digests, printed, repository, script};

@@ -21,8 +21,7 @@ use briquette_engine::kernels::math::{gated, softmax};
 use briquette_engine::kernels::norm::rms_norm;
 use briquette_engine::kernels::quantize::quantize;
 use briquette_engine::kernels::{Isa, rope};
-use briquette_engine::kv::SegmentFormat;
-use briquette_engine::quant::{GROUP, NumberFormat};
+use briquette_engine::quant::{GROUP, NumberFormat, SegmentFormat};
 use cases::{Attention, Product, isa, numbers};
 use gungraun::{library_benchmark, library_benchmark_group, main};
 

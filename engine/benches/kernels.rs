@@ -16,8 +16,7 @@ mod cases;
 use std::time::Instant;
 
 use briquette_engine::kernels::{Isa, peak};
-use briquette_engine::kv::SegmentFormat;
-use briquette_engine::quant::NumberFormat;
+use briquette_engine::quant::{NumberFormat, SegmentFormat};
 use cases::{Attention, Product, isa};
 
 /// Rows and columns of ds2-edge's attention, and of its experts' matrices.

@@ -332,7 +332,7 @@ fn largest(most: u32, fits: impl Fn(u32) -> bool) -> u32 {
 #[cfg(test)]
 mod tests {
     use briquette_engine::blob::{Attention, Gqa};
-    use briquette_engine::kv::KvFormat;
+    use briquette_engine::quant::KvFormat;
 
     use super::*;
 

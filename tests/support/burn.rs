@@ -7,7 +7,7 @@ use briquette_engine::Executor;
 use briquette_engine::blob::Blob;
 use briquette_engine::burn::{BurnSession, DecoderBackend};
 use briquette_engine::cpu::PlanOptions;
-use briquette_engine::kv::KvFormat;
+use briquette_engine::quant::KvFormat;
 
 use crate::{Golden, Packed, Run, golden_folders, largest_difference};
 

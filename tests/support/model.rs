@@ -9,7 +9,7 @@ use briquette::pack::{FormatChoice, PackOptions, WeightFormat, press};
 use briquette_engine::Session;
 use briquette_engine::cpu::{Plan, PlanOptions, Serial, Team};
 use briquette_engine::kernels::Isa;
-use briquette_engine::kv::KvFormat;
+use briquette_engine::quant::KvFormat;
 use tempfile::TempDir;
 
 /// A packed checkpoint in a temporary folder.

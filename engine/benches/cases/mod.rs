@@ -5,8 +5,8 @@ use std::hint::black_box;
 use briquette_engine::kernels::attend::{Attend, Query, QueryPart, attend};
 use briquette_engine::kernels::quantize::quantize;
 use briquette_engine::kernels::{Inputs, Isa, linear};
-use briquette_engine::kv::{Segment, SegmentFormat};
-use briquette_engine::quant::{GROUP, LANES, Matrix, NumberFormat};
+use briquette_engine::kv::Segment;
+use briquette_engine::quant::{GROUP, LANES, Matrix, NumberFormat, SegmentFormat};
 
 /// The instruction set of this name.
 ///

@@ -3,8 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::{LayerKind, ModelConfig, Role};
-use crate::kv::KvFormat;
-use crate::quant::NumberFormat;
+use crate::quant::{KvFormat, NumberFormat};
 
 /// Everything but the weights. Strings and tables borrow from the file.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

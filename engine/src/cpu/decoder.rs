@@ -3,9 +3,9 @@
 use crate::EngineError;
 use crate::blob::{Blob, ModelConfig, Role};
 use crate::kernels::{Isa, norm, rope};
-use crate::kv::{Cache, KvFormat, RowLayout};
+use crate::kv::{Cache, RowLayout};
 use crate::model::router::Choice;
-use crate::quant::Matrix;
+use crate::quant::{KvFormat, Matrix};
 use crate::storage::BlockStorage;
 
 use super::activation::Activation;

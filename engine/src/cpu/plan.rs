@@ -2,9 +2,9 @@
 
 use crate::EngineError;
 use crate::blob::{Attention, ExpertSizes, Manifest, MemoryContract, ModelConfig};
-use crate::kv::{KvFormat, RowLayout};
+use crate::kv::RowLayout;
 use crate::model::router;
-use crate::quant::{GROUP, LANES};
+use crate::quant::{GROUP, KvFormat, LANES};
 
 use super::arena::padded_bytes;
 use super::attend::partials_len;

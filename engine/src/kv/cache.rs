@@ -2,11 +2,11 @@
 
 use half::f16;
 
-use super::{RowLayout, Segment, SegmentFormat};
+use super::{RowLayout, Segment};
 use crate::kernels::Isa;
 use crate::kernels::affine::quantize_affine;
 use crate::kernels::quantize::quantize_group;
-use crate::quant::GROUP;
+use crate::quant::{GROUP, SegmentFormat};
 
 /// One row a token a layer, in memory that the caller gave.
 #[derive(Debug)]

@@ -4,4 +4,4 @@ mod cache;
 mod row;
 
 pub use cache::Cache;
-pub use row::{KvFormat, RowLayout, Segment, SegmentFormat};
+pub use row::{RowLayout, Segment};

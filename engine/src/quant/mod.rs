@@ -1,4 +1,5 @@
-//! Number formats of weights: how 16 rows by 32 columns become one block.
+//! Number formats of weights and cache; of weights, how 16 rows by 32 columns
+//! become one block.
 //!
 //! A matrix is cut into **blocks** of [`LANES`] rows by [`GROUP`] columns;
 //! rows and columns that the matrix does not have are stored as zeros. Blocks
@@ -16,10 +17,12 @@
 
 mod block;
 mod fit;
+mod kv;
 mod matrix;
 
 pub use block::{Block, BlockGroup};
 pub use fit::{fit_q4, fit_q4a, fit_q8};
+pub use kv::{KvFormat, SegmentFormat};
 pub use matrix::Matrix;
 
 use serde::{Deserialize, Serialize};

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use briquette_engine::blob::Role;
-use briquette_engine::kv::KvFormat;
+use briquette_engine::quant::KvFormat;
 use serde_json::json;
 
 use super::{CommandError, Execution};

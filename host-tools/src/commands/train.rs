@@ -4,7 +4,7 @@ use std::io::Write;
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 
-use briquette_engine::kv::KvFormat;
+use briquette_engine::quant::KvFormat;
 use burn::tensor::backend::AutodiffBackend;
 use serde_json::json;
 

@@ -8,8 +8,7 @@ use briquette_engine::blob::{
     Provenance, Role, SingleTurn, TensorRecord, expert_bytes,
 };
 use briquette_engine::cpu::{Plan, PlanOptions};
-use briquette_engine::kv::KvFormat;
-use briquette_engine::quant::{LANES, NumberFormat};
+use briquette_engine::quant::{KvFormat, LANES, NumberFormat};
 use sha2::{Digest, Sha256};
 
 use super::encode::encode_rows;

@@ -17,7 +17,7 @@
 use briquette_engine::blob::{Attention, ModelConfig, Role};
 use briquette_engine::kernels::Isa;
 use briquette_engine::kernels::hadamard;
-use briquette_engine::kv::KvFormat;
+use briquette_engine::quant::KvFormat;
 
 use crate::import::{ImportError, Rows, TensorId, Weights};
 

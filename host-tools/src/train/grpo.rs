@@ -3,7 +3,7 @@
 
 use std::path::Path;
 
-use briquette_engine::kv::KvFormat;
+use briquette_engine::quant::KvFormat;
 use burn::tensor::backend::AutodiffBackend;
 use rand::seq::IndexedRandom;
 

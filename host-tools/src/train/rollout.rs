@@ -5,7 +5,7 @@ use std::ops::ControlFlow;
 use std::path::Path;
 
 use briquette_engine::cpu::{Plan, PlanOptions};
-use briquette_engine::kv::KvFormat;
+use briquette_engine::quant::KvFormat;
 use briquette_engine::text::{Guide, GuideOptions, Part, Sampler, SamplerOptions, TagRules};
 use briquette_engine::{EngineError, Session};
 

@@ -14,8 +14,8 @@ use super::math::{narrow_f16, widen_f16};
 use super::quantize::{inverse_scale, largest_magnitude, scale_of};
 use super::tensors::{cubes_for, keep};
 use super::unpack::{code4, code8, half_at};
-use crate::kv::{RowLayout, Segment, SegmentFormat};
-use crate::quant::GROUP;
+use crate::kv::{RowLayout, Segment};
+use crate::quant::{GROUP, SegmentFormat};
 
 /// One layer's cache.
 #[derive(Debug)]

@@ -12,8 +12,8 @@ use super::{NARROW, Query};
 use super::{avx2, avx512};
 use crate::kernels::Isa;
 use crate::kernels::isa::Kind;
-use crate::kv::{Segment, SegmentFormat};
-use crate::quant::GROUP;
+use crate::kv::Segment;
+use crate::quant::{GROUP, SegmentFormat};
 
 /// One group of each row.
 pub(super) type Lines<'a> = [&'a [u8; 2 * GROUP]; STEP];

@@ -2,8 +2,8 @@
 
 use crate::kernels::dispatch::for_each_isa;
 use crate::kernels::math::widen_f16;
-use crate::kv::{Segment, SegmentFormat};
-use crate::quant::GROUP;
+use crate::kv::Segment;
+use crate::quant::{GROUP, SegmentFormat};
 
 /// Rows that are widened at a time.
 pub(super) const STEP: usize = 16;

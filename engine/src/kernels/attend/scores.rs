@@ -17,8 +17,8 @@ use crate::kernels::Isa;
 use crate::kernels::dispatch::for_each_isa;
 #[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
 use crate::kernels::isa::Kind;
-use crate::kv::{Segment, SegmentFormat};
-use crate::quant::GROUP;
+use crate::kv::Segment;
+use crate::quant::{GROUP, SegmentFormat};
 
 /// One group of each lane's query, four columns together.
 pub(super) struct CodeQuery<const W: usize> {

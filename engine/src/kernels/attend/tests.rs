@@ -1,7 +1,6 @@
 use super::*;
 use crate::kernels::quantize::quantize;
-use crate::kv::SegmentFormat;
-use crate::quant::GROUP;
+use crate::quant::{GROUP, SegmentFormat};
 
 /// Not a multiple of 32: the last group is padded.
 const LATENT: usize = 72;

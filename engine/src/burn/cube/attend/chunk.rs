@@ -7,7 +7,7 @@ use super::{CHUNK, Plan};
 use crate::burn::cube::math::{LOWEST, exp};
 use crate::burn::cube::rows::{PartKind, cached_number};
 use crate::burn::cube::unpack::{code_sum, dots4, dots8, half_at};
-use crate::kv::SegmentFormat;
+use crate::quant::SegmentFormat;
 
 /// A cube has one chunk, a block of heads and one token; a unit has one
 /// position, then some columns.

@@ -3,7 +3,8 @@
 use super::*;
 use crate::blob::{Attention, Gqa, Mla, ModelConfig};
 use crate::burn::backend::Attend;
-use crate::kv::{KvFormat, RowLayout};
+use crate::kv::RowLayout;
+use crate::quant::KvFormat;
 
 const FORMATS: [KvFormat; 4] = [KvFormat::F32, KvFormat::F16, KvFormat::Q8, KvFormat::Q4];
 
