@@ -11,9 +11,9 @@ use crate::kernels::Isa;
 use crate::kernels::attend::{
     Attend, CHUNK, Query, QueryPart, Total, WIDE, attend, attend_chunk, finish, fold,
 };
-use crate::kv::Cache;
 
 use super::activation::Activation;
+use super::cache::Cache;
 use super::decoder::{Decoder, Step};
 use super::heads::query_part;
 use super::team::Team;

@@ -3,13 +3,14 @@
 use crate::EngineError;
 use crate::blob::{Blob, ModelConfig, Role};
 use crate::kernels::{Isa, norm, rope};
-use crate::kv::{Cache, RowLayout};
+use crate::kv::RowLayout;
 use crate::model::router::Choice;
 use crate::quant::{KvFormat, Matrix};
 use crate::storage::BlockStorage;
 
 use super::activation::Activation;
 use super::arena::Arena;
+use super::cache::Cache;
 use super::experts::{ExpertStore, StorageTraffic};
 use super::layer::{AttentionTensors, Layer};
 use super::linear::{panel_len, project, read_panel};

@@ -7,6 +7,7 @@ mod activation;
 mod arena;
 mod attend;
 mod attention;
+mod cache;
 mod decoder;
 mod expert_pass;
 mod experts;

@@ -1,7 +1,5 @@
-//! The compressed cache: what one token leaves behind in each layer.
+//! The bytes of one token's row in the compressed cache.
 
-mod cache;
 mod row;
 
-pub use cache::Cache;
 pub use row::{RowLayout, Segment};

@@ -17,6 +17,7 @@ mod mix;
 mod rows;
 mod scores;
 mod softmax;
+mod store;
 
 #[cfg(target_arch = "x86_64")]
 mod avx2;

@@ -1,69 +1,12 @@
-//! The cache's memory: layers × context × rows.
+//! Numbers into a cached row: writes what `rows` reads.
 
 use half::f16;
 
-use super::{RowLayout, Segment};
 use crate::kernels::Isa;
 use crate::kernels::affine::quantize_affine;
 use crate::kernels::quantize::quantize_group;
+use crate::kv::Segment;
 use crate::quant::{GROUP, SegmentFormat};
-
-/// One row a token a layer, in memory that the caller gave.
-#[derive(Debug)]
-pub struct Cache<'a> {
-    bytes: &'a mut [u8],
-    layout: RowLayout,
-    context: usize,
-}
-
-impl<'a> Cache<'a> {
-    /// A cache of `context` rows a layer over `bytes`.
-    pub const fn new(bytes: &'a mut [u8], layout: RowLayout, context: usize) -> Self {
-        Self {
-            bytes,
-            layout,
-            context,
-        }
-    }
-
-    /// Where a row's segments lie.
-    pub const fn layout(&self) -> &RowLayout {
-        &self.layout
-    }
-
-    /// Tokens that fit.
-    pub const fn context(&self) -> usize {
-        self.context
-    }
-
-    /// The first `count` rows of layer `layer`; empty if there are not so many.
-    pub fn rows(&self, layer: usize, count: usize) -> &[u8] {
-        let start = layer * self.context * self.layout.row_bytes;
-        self.bytes
-            .get(start..start + count.min(self.context) * self.layout.row_bytes)
-            .unwrap_or_default()
-    }
-
-    /// As [`Self::rows`], to be filled.
-    pub fn rows_mut(&mut self, layer: usize, count: usize) -> &mut [u8] {
-        let start = layer * self.context * self.layout.row_bytes;
-        self.bytes
-            .get_mut(start..start + count.min(self.context) * self.layout.row_bytes)
-            .unwrap_or_default()
-    }
-
-    /// The row of the token at `position`; empty past the end.
-    pub fn row_mut(&mut self, layer: usize, position: usize) -> &mut [u8] {
-        let row_bytes = self.layout.row_bytes;
-        let start = (layer * self.context + position) * row_bytes;
-        if position >= self.context {
-            return &mut [];
-        }
-        self.bytes
-            .get_mut(start..start + row_bytes)
-            .unwrap_or_default()
-    }
-}
 
 impl Segment {
     /// Stores `values` in the segment's place in `row`. A row that is too
