@@ -40,7 +40,7 @@ pub fn corpus() -> String {
     let mut text = String::from(SENTENCES);
     for file in [
         "tests/support/text.rs",
-        "engine/src/kernels/avx512.rs",
+        "engine/src/kernels/x86/avx512.rs",
         "Cargo.toml",
     ] {
         text += &std::fs::read_to_string(repository().join(file)).unwrap();

@@ -69,12 +69,12 @@ macro_rules! rows_with {
     ($features:literal) => {
         /// As [`crate::kernels::portable::rows`].
         #[target_feature(enable = $features)]
-        pub(super) fn rows<const T: usize>(
+        pub(in crate::kernels) fn rows<const T: usize>(
             format: $crate::quant::NumberFormat,
             blocks: &[u8],
             len: usize,
-            x: &$crate::kernels::linear::Tile<'_, T>,
-            out: $crate::kernels::linear::Panels<'_>,
+            x: &$crate::kernels::tile::Tile<'_, T>,
+            out: $crate::kernels::tile::Panels<'_>,
         ) {
             use $crate::quant::NumberFormat;
             for (row, out) in out.rows(blocks, len) {

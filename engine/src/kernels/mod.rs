@@ -8,42 +8,32 @@
 //! - sums over `f32` vectors use 16 virtual lanes and one fixed tree.
 //!
 //! So a wider instruction set changes how many rows are worked on at a time,
-//! never the order within one. [`portable`] is the reference; each instruction
+//! never the order within one. `portable.rs` is the reference; each instruction
 //! set has one file, tested against it bit for bit.
 
-pub mod affine;
 pub mod attend;
 mod dispatch;
-pub mod hadamard;
 mod isa;
 mod linear;
-pub mod math;
-pub mod norm;
 #[cfg(not(dsp))]
 mod peak;
-pub mod portable;
-pub mod quantize;
-pub mod reduce;
-pub mod rope;
+mod portable;
+mod tile;
+mod vector;
 
-#[cfg(target_arch = "x86_64")]
-mod avx2;
-#[cfg(target_arch = "x86_64")]
-mod avx512;
-#[cfg(target_arch = "x86_64")]
-mod avx_vnni;
+#[cfg(target_arch = "aarch64")]
+mod aarch64;
 #[cfg(dsp)]
 mod cortex_m;
-#[cfg(dsp)]
-mod dsp;
-#[cfg(helium)]
-mod helium;
-#[cfg(target_arch = "aarch64")]
-mod neon;
-#[cfg(target_arch = "aarch64")]
-mod neon_i8mm;
+#[cfg(target_arch = "x86_64")]
+mod x86;
+
+#[cfg(test)]
+mod tests;
 
 pub use isa::Isa;
-pub use linear::{Inputs, linear};
+pub use linear::linear;
 #[cfg(not(dsp))]
 pub use peak::peak;
+pub use tile::Inputs;
+pub use vector::{affine, hadamard, math, norm, quantize, reduce, rope};

@@ -12,24 +12,20 @@ pub fn peak(isa: Isa, rounds: u32) -> Option<u64> {
         // SAFETY: an `Isa` of this kind exists only if detection found the
         // features that the function is compiled for.
         #[cfg(target_arch = "x86_64")]
-        Kind::Avx2 => unsafe { super::avx2::peak(rounds) },
+        Kind::Avx2 => unsafe { super::x86::avx2::peak(rounds) },
         // SAFETY: as above.
         #[cfg(target_arch = "x86_64")]
-        Kind::AvxVnni => unsafe { super::avx_vnni::peak(rounds) },
+        Kind::AvxVnni => unsafe { super::x86::avx_vnni::peak(rounds) },
         // SAFETY: as above.
         #[cfg(target_arch = "x86_64")]
-        Kind::Avx512Vnni => unsafe { super::avx512::peak(rounds) },
+        Kind::Avx512Vnni => unsafe { super::x86::avx512::peak(rounds) },
         // SAFETY: as above.
         #[cfg(target_arch = "aarch64")]
-        Kind::NeonDot => unsafe { super::neon::peak(rounds) },
+        Kind::NeonDot => unsafe { super::aarch64::neon::peak(rounds) },
         // SAFETY: as above.
         #[cfg(target_arch = "aarch64")]
-        Kind::NeonI8mm => unsafe { super::neon_i8mm::peak(rounds) },
+        Kind::NeonI8mm => unsafe { super::aarch64::neon_i8mm::peak(rounds) },
         _ => return None,
     };
     Some(u64::from(rounds) * per_round)
 }
-
-/// Independent sums: more than an instruction's latency times how many start in
-/// a cycle, and no more than there are registers.
-pub(super) const SUMS: usize = 12;

@@ -2,8 +2,8 @@
 
 use half::f16;
 
-use super::linear::{Panels, Tile};
-use super::math::widen_f16;
+use super::tile::{Panels, Tile};
+use super::vector::math::widen_f16;
 use crate::quant::{GROUP, LANES, NumberFormat};
 
 /// Block rows of `len` bytes times the tokens of a tile.

@@ -7,7 +7,7 @@ use core::arch::aarch64::{
 
 use super::rows::CodeRows;
 use super::scores::CodeQuery;
-use crate::kernels::neon::{dot, load_codes};
+use crate::kernels::aarch64::neon::{dot, load_codes};
 
 /// As [`super::scores::add_codes_portable`]. With the offset taken off, codes
 /// are signed bytes.

@@ -12,9 +12,8 @@ use core::arch::x86_64::{
 };
 use core::hint::black_box;
 
-use super::dispatch::rows_with;
-use super::linear::Tile;
-use super::peak::SUMS;
+use crate::kernels::dispatch::rows_with;
+use crate::kernels::tile::{SUMS, Tile};
 use crate::quant::{GROUP, LANES};
 
 /// Rows in one register.
@@ -212,9 +211,9 @@ pub(super) fn store<const T: usize>(acc: [[__m256; 2]; T], out: &mut [[f32; LANE
     }
 }
 
-/// See [`super::peak()`]: the instructions of `q4`.
+/// See [`crate::kernels::peak()`]: the instructions of `q4`.
 #[target_feature(enable = "avx2")]
-pub(super) fn peak(rounds: u32) -> u64 {
+pub(in crate::kernels) fn peak(rounds: u32) -> u64 {
     let mut operands = [_mm256_set1_epi8(3); 2];
     let mut sums = [_mm256_setzero_si256(); SUMS];
     for _ in 0..rounds {

@@ -3,12 +3,12 @@
 //! Sine, cosine and square root come from `libm`. The exponential is our own,
 //! without branches, so that compilers can work on many numbers at a time.
 
-use super::dispatch::for_each_isa;
+use crate::kernels::dispatch::for_each_isa;
 
 /// 1.5 * 2^23. Added to a number of magnitude below 2^22 it leaves that, rounded
 /// to the nearest integer (ties to even), in the sum's low bits; subtracted again,
 /// as a number.
-pub(super) const ROUND: f32 = 12_582_912.0;
+pub(in crate::kernels) const ROUND: f32 = 12_582_912.0;
 
 /// `e^x`, within 2 units in the last place for `-87 < x < 88`.
 ///
@@ -79,12 +79,12 @@ pub fn softmax(values: &mut [f32]) {
 }
 
 /// 2^112: the difference of the exponents' biases of `f32` and `f16`.
-pub(super) const F16_REBIAS: f32 = f32::from_bits((127 + 112) << 23);
+pub(in crate::kernels) const F16_REBIAS: f32 = f32::from_bits((127 + 112) << 23);
 
 /// Where an `f16` without its sign stands in an `f32`, before it is multiplied
 /// by [`F16_REBIAS`].
 #[cfg(target_arch = "x86_64")]
-pub(super) const F16_MAGNITUDE: i32 = 0x7fff << 13;
+pub(in crate::kernels) const F16_MAGNITUDE: i32 = 0x7fff << 13;
 
 /// A finite `f16` widened exactly, without branches.
 #[inline(always)]

@@ -1,8 +1,8 @@
 //! Activations to eight-bit codes: one scale for 32 numbers.
 
-use super::Isa;
-use super::dispatch::for_each_isa;
 use super::math::ROUND;
+use crate::kernels::Isa;
+use crate::kernels::dispatch::for_each_isa;
 use crate::quant::GROUP;
 
 /// Quantises whole groups of 32: `codes[i] = round(x[i] / scale)`, where

@@ -8,7 +8,7 @@
 //! Lengths that are no power of two are cut into blocks that are, the largest
 //! first: 136 = 128 + 8.
 
-use super::dispatch::for_each_isa;
+use crate::kernels::dispatch::for_each_isa;
 
 for_each_isa! {
     /// Rotates `x` in place. Rotating twice gives `x` back.

@@ -12,9 +12,8 @@ use core::arch::x86_64::{
 use core::hint::black_box;
 
 use super::avx2::{add_q4_group, add_scaled, f16_row, load, quad, split_halves, split_q4, store};
-use super::dispatch::rows_with;
-use super::linear::Tile;
-use super::peak::SUMS;
+use crate::kernels::dispatch::rows_with;
+use crate::kernels::tile::{SUMS, Tile};
 use crate::quant::LANES;
 
 rows_with!("avx2,f16c,avxvnni");
@@ -101,9 +100,9 @@ fn add_products(dot: [__m256i; 2], weights: [__m256i; 2], codes: __m256i) -> [__
     ]
 }
 
-/// See [`super::peak()`].
+/// See [`crate::kernels::peak()`].
 #[target_feature(enable = "avx2,avxvnni")]
-pub(super) fn peak(rounds: u32) -> u64 {
+pub(in crate::kernels) fn peak(rounds: u32) -> u64 {
     let operands = black_box([_mm256_set1_epi8(3); 2]);
     let mut sums = [_mm256_setzero_si256(); SUMS];
     for _ in 0..rounds {

@@ -1,8 +1,8 @@
 //! Root-mean-square norm (Zhang and Sennrich 2019).
 
-use super::Isa;
-use super::dispatch::for_each_isa;
 use super::reduce;
+use crate::kernels::Isa;
+use crate::kernels::dispatch::for_each_isa;
 
 /// `out[i] = weight[i] * (x[i] / sqrt(mean(x^2) + eps))`.
 pub fn rms_norm(isa: Isa, x: &[f32], weight: &[f32], eps: f32, out: &mut [f32]) {

@@ -3,7 +3,7 @@
 //! Element `i` goes to lane `i mod 16`, in ascending order; then lanes 8 apart
 //! are added, then 4, 2 and 1 apart.
 
-use super::dispatch::for_each_isa;
+use crate::kernels::dispatch::for_each_isa;
 
 /// Virtual lanes of a reduction.
 pub const LANES: usize = 16;

@@ -13,9 +13,8 @@ use core::arch::aarch64::{
 use core::arch::asm;
 use core::hint::black_box;
 
-use super::dispatch::rows_with;
-use super::linear::Tile;
-use super::peak::SUMS;
+use crate::kernels::dispatch::rows_with;
+use crate::kernels::tile::{SUMS, Tile};
 use crate::quant::{GROUP, LANES};
 
 /// Registers of four rows each.
@@ -112,7 +111,7 @@ fn q4_row<const T: usize, const BLOCK: usize, const AFFINE: bool>(
 /// Columns 0 to 15 and 16 to 31.
 #[inline]
 #[target_feature(enable = "neon")]
-pub(super) fn load_codes(codes: &[i8; GROUP]) -> [int8x16_t; 2] {
+pub(in crate::kernels) fn load_codes(codes: &[i8; GROUP]) -> [int8x16_t; 2] {
     let halves: &[[i8; GROUP / 2]; 2] = bytemuck::cast_ref(codes);
     // SAFETY: each half is 16 readable bytes; the load needs no alignment.
     halves
@@ -124,7 +123,7 @@ pub(super) fn load_codes(codes: &[i8; GROUP]) -> [int8x16_t; 2] {
 /// need not wait for one.
 #[inline]
 #[target_feature(enable = "neon,dotprod")]
-pub(super) fn dot(
+pub(in crate::kernels) fn dot(
     weights: &[int8x16_t; 8],
     [first, second]: [int8x16_t; 2],
     start: int32x4_t,
@@ -217,9 +216,9 @@ pub(super) fn store<const T: usize>(
     }
 }
 
-/// See [`super::peak()`].
+/// See [`crate::kernels::peak()`].
 #[target_feature(enable = "neon,dotprod")]
-pub(super) fn peak(rounds: u32) -> u64 {
+pub(in crate::kernels) fn peak(rounds: u32) -> u64 {
     let operand = vreinterpretq_s8_u8(vdupq_n_u8(3));
     let mut sums = [vdupq_n_s32(0); SUMS];
     for _ in 0..rounds {

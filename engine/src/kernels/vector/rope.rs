@@ -1,7 +1,7 @@
 //! Rotary position embedding (Su et al. 2021), half-split: element `i` is
 //! paired with element `i + dim / 2`.
 
-use super::dispatch::for_each_isa;
+use crate::kernels::dispatch::for_each_isa;
 
 /// Cosines and sines of one position, times `factor`. The angle is
 /// `position * inverse_frequency`, computed in `f32` as the references do.

@@ -1,5 +1,4 @@
-//! What the kernels for Arm microcontrollers share: how they are called, and
-//! which instructions a core has.
+//! Matrix kernels of Arm microcontrollers, and how they are called.
 //!
 //! The kernels are functions in assembly: stable Rust has no intrinsics for
 //! these instructions, and no names for the registers. So nobody has to compile
@@ -7,26 +6,16 @@
 //! Helium instructions, which flush subnormal numbers to zero as no other
 //! processor does.
 
+mod dsp;
+#[cfg(helium)]
+mod helium;
+mod job;
+
 use super::isa::Kind;
-use super::linear::{Panels, Tile};
+use super::tile::{Panels, Tile};
 use super::{Isa, portable};
 use crate::quant::NumberFormat;
-
-/// A block row times one token's input, as the assembly sees it.
-#[repr(C)]
-pub(super) struct Job {
-    codes: *const i8,
-    scales: *const f32,
-    sums: *const i32,
-    /// How many groups there are of each, and how many blocks: at least one.
-    groups: usize,
-    blocks: *const u8,
-    /// 16 sums.
-    out: *mut f32,
-}
-
-/// A kernel in assembly.
-pub(super) type Assembly = unsafe extern "C" fn(&Job);
+use job::{Assembly, Job};
 
 /// A kernel that this core can run, and that can read its operands.
 #[derive(Clone, Copy)]
@@ -48,9 +37,9 @@ impl Kernel {
     ) -> Option<Self> {
         let assembly = match isa.0 {
             Kind::Portable => None,
-            Kind::Dsp => super::dsp::kernel(format),
+            Kind::Dsp => dsp::kernel(format),
             #[cfg(helium)]
-            Kind::Helium => super::helium::kernel(format),
+            Kind::Helium => helium::kernel(format),
         }?;
         let codes: *const u32 = x.from(0).0.as_ptr().cast();
         let aligned = codes.is_aligned() && blocks.as_ptr().cast::<u32>().is_aligned();
@@ -112,52 +101,4 @@ pub(super) fn portable_rows<const T: usize>(
     out: Panels<'_>,
 ) {
     portable::rows(format, blocks, len, x, out);
-}
-
-/// Whether the core has the DSP extension.
-#[cfg(not(helium))]
-pub(super) fn has_dsp() -> bool {
-    // That is what the E in Armv7E-M stands for.
-    true
-}
-
-/// As above.
-#[cfg(helium)]
-pub(super) fn has_dsp() -> bool {
-    /// Instruction Set Attribute Register 3; its field SIMD is 3 with the DSP
-    /// extension (Armv8-M Architecture Reference Manual, D1.2).
-    const ID_ISAR3: usize = 0xe000_ed6c;
-    identification(ID_ISAR3) >> 4 & 0xf >= 3
-}
-
-/// Whether the core has Helium with floating point.
-#[cfg(helium)]
-pub(super) fn has_helium() -> bool {
-    /// Media and VFP Feature Register 1; its field MVE is 2 with both integer
-    /// and floating-point instructions (as above).
-    const MVFR1: usize = 0xe000_ef44;
-    identification(MVFR1) >> 8 & 0xf >= 2
-}
-
-/// Reads one of the processor's identification registers; 0, as if it had
-/// nothing, where only privileged code may read them.
-#[cfg(helium)]
-fn identification(address: usize) -> u32 {
-    let (control, exception): (u32, u32);
-    // SAFETY: reading these two has no side effect and is always allowed.
-    unsafe {
-        core::arch::asm!(
-            "mrs {control}, CONTROL",
-            "mrs {exception}, IPSR",
-            control = out(reg) control,
-            exception = out(reg) exception,
-            options(nomem, nostack, preserves_flags),
-        );
-    }
-    if control & 1 == 1 && exception == 0 {
-        return 0;
-    }
-    // SAFETY: the caller names a register of the system control space that
-    // each Armv8-M core has. Privileged code may read it, without side effect.
-    unsafe { core::ptr::with_exposed_provenance::<u32>(address).read_volatile() }
 }

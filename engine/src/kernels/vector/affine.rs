@@ -2,9 +2,9 @@
 
 use half::f16;
 
-use super::dispatch::for_each_isa;
 use super::math::{ROUND, widen_f16};
 use super::reduce::{LANES, tree};
+use crate::kernels::dispatch::for_each_isa;
 use crate::quant::GROUP;
 
 /// Fractions of the range that are cut off below and above, to be tried.

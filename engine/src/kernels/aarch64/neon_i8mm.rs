@@ -17,15 +17,14 @@ use core::arch::aarch64::{
 use core::arch::asm;
 use core::hint::black_box;
 
-use super::linear::{Panels, Tile};
 use super::neon::{self, QUARTERS, load, load_codes, split_halves, store};
-use super::peak::SUMS;
+use crate::kernels::tile::{Panels, SUMS, Tile};
 use crate::quant::{LANES, NumberFormat};
 
-/// As [`super::portable::rows`]. One token alone would leave half of each
+/// As [`crate::kernels::portable::rows`]. One token alone would leave half of each
 /// product unused.
 #[target_feature(enable = "neon,dotprod,i8mm")]
-pub(super) fn rows<const T: usize>(
+pub(in crate::kernels) fn rows<const T: usize>(
     format: NumberFormat,
     blocks: &[u8],
     len: usize,
@@ -251,9 +250,9 @@ fn by_token<const T: usize>(mut acc: [[float32x4_t; QUARTERS]; T]) -> [[float32x
     acc
 }
 
-/// See [`super::peak()`].
+/// See [`crate::kernels::peak()`].
 #[target_feature(enable = "neon,i8mm")]
-pub(super) fn peak(rounds: u32) -> u64 {
+pub(in crate::kernels) fn peak(rounds: u32) -> u64 {
     let operand = vreinterpretq_s8_u8(vdupq_n_u8(3));
     let mut sums = [vreinterpretq_s32_u64(vdupq_n_u64(0)); SUMS];
     for _ in 0..rounds {

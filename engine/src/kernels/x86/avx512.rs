@@ -13,9 +13,8 @@ use core::arch::x86_64::{
 };
 use core::hint::black_box;
 
-use super::dispatch::rows_with;
-use super::linear::Tile;
-use super::peak::SUMS;
+use crate::kernels::dispatch::rows_with;
+use crate::kernels::tile::{SUMS, Tile};
 use crate::quant::{GROUP, LANES};
 
 rows_with!("avx512f,avx512bw,avx512vnni");
@@ -184,9 +183,9 @@ fn store<const T: usize>(acc: [__m512; T], out: &mut [[f32; LANES]; T]) {
     }
 }
 
-/// See [`super::peak()`].
+/// See [`crate::kernels::peak()`].
 #[target_feature(enable = "avx512f,avx512vnni")]
-pub(super) fn peak(rounds: u32) -> u64 {
+pub(in crate::kernels) fn peak(rounds: u32) -> u64 {
     let operands = black_box([_mm512_set1_epi8(3); 2]);
     let mut sums = [_mm512_setzero_si512(); SUMS];
     for _ in 0..rounds {

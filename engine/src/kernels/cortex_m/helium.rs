@@ -7,13 +7,13 @@
 //! stay in `q6` and `q7`.
 //!
 //! Vector arithmetic flushes subnormal numbers to zero. There are none:
-//! [`super::quantize`] gives no scale between 0 and 2^-74, and `f16` ends at
+//! [`crate::kernels::quantize`] gives no scale between 0 and 2^-74, and `f16` ends at
 //! 2^-24, so all products are 0 or at least 2^-98, and what is left when such
 //! numbers cancel out is 0 or at least 2^-121.
 
 use core::arch::naked_asm;
 
-use super::cortex_m::{Assembly, Job};
+use super::job::{Assembly, Job};
 use crate::quant::NumberFormat;
 
 /// The kernel for blocks of this format.

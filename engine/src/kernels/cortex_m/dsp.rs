@@ -9,7 +9,7 @@
 
 use core::arch::naked_asm;
 
-use super::cortex_m::{Assembly, Job};
+use super::job::{Assembly, Job};
 use crate::quant::NumberFormat;
 
 /// The kernel for blocks of this format.

@@ -1,0 +1,9 @@
+//! Everything on vectors but matrix products and attention.
+
+pub mod affine;
+pub mod hadamard;
+pub mod math;
+pub mod norm;
+pub mod quantize;
+pub mod reduce;
+pub mod rope;
