@@ -14,9 +14,8 @@ use core::arch::x86_64::{
     _mm512_unpacklo_epi32, _mm512_unpacklo_epi64,
 };
 
-use super::columns::{Columns, Lines, Scores};
+use super::query::{CodeQuery, Columns, Lines, Scores};
 use super::rows::CodeRows;
-use super::scores::CodeQuery;
 use crate::kernels::math::{F16_MAGNITUDE, F16_REBIAS};
 use crate::quant::GROUP;
 

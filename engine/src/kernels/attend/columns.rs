@@ -6,23 +6,13 @@
 //! query at a time. One score is still summed column by column in ascending
 //! order, so the bits are those of the other way.
 
+use super::query::{Columns, Lines, NARROW, Query, Scores, number_query};
 use super::rows::{Rows, STEP};
-use super::scores::number_query;
-use super::{NARROW, Query};
 use super::{avx2, avx512};
 use crate::kernels::Isa;
 use crate::kernels::isa::Kind;
 use crate::kv::Segment;
 use crate::quant::{GROUP, SegmentFormat};
-
-/// One group of each row.
-pub(super) type Lines<'a> = [&'a [u8; 2 * GROUP]; STEP];
-
-/// One group of each query: `[columns, queries]`.
-pub(super) type Columns = [[f32; NARROW]; GROUP];
-
-/// `[rows, queries]`.
-pub(super) type Scores = [[f32; NARROW]; STEP];
 
 /// As [`super::scores::score`]; returns `false`, having done nothing, where
 /// there is no such kernel.

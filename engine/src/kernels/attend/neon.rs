@@ -5,8 +5,8 @@ use core::arch::aarch64::{
     vld1q_s8, vmulq_f32, vmulq_n_f32, vst1q_f32,
 };
 
+use super::query::CodeQuery;
 use super::rows::CodeRows;
-use super::scores::CodeQuery;
 use crate::kernels::aarch64::neon::{dot, load_codes};
 
 /// As [`super::scores::add_codes_portable`]. With the offset taken off, codes

@@ -9,8 +9,8 @@
 use super::columns::score_columns;
 #[cfg(target_arch = "aarch64")]
 use super::neon;
+use super::query::{CodeQuery, NARROW, Query, WIDE, number_query};
 use super::rows::{CodeRows, NumberRows, Rows, STEP, code_offset, stage_codes, stage_numbers};
-use super::{NARROW, Query, WIDE};
 #[cfg(target_arch = "x86_64")]
 use super::{avx2, avx512};
 use crate::kernels::Isa;
@@ -19,14 +19,6 @@ use crate::kernels::dispatch::for_each_isa;
 use crate::kernels::isa::Kind;
 use crate::kv::Segment;
 use crate::quant::{GROUP, SegmentFormat};
-
-/// One group of each lane's query, four columns together.
-pub(super) struct CodeQuery<const W: usize> {
-    pub(super) codes: [[[i8; 4]; W]; GROUP / 4],
-    pub(super) scales: [f32; W],
-    /// Sums of the codes.
-    pub(super) sums: [i32; W],
-}
 
 /// Adds part number `part` of each query's score with each row. Segment `next`
 /// of the rows is read after `key`.
@@ -74,44 +66,6 @@ pub(super) fn score<const W: usize>(
             }
         }
     }
-}
-
-impl<const W: usize> CodeQuery<W> {
-    fn new(queries: &[Query<'_>; W], part: usize, group: usize) -> Self {
-        let mut query = Self {
-            codes: [[[0; 4]; W]; GROUP / 4],
-            scales: [0.0; W],
-            sums: [0; W],
-        };
-        for (lane, part) in queries.iter().map(|query| &query.parts[part]).enumerate() {
-            let codes = part.codes.as_chunks::<GROUP>().0.get(group);
-            let (Some(codes), Some(scale)) = (codes, part.scales.get(group)) else {
-                continue;
-            };
-            query.scales[lane] = *scale;
-            for (quads, quad) in query.codes.iter_mut().zip(codes.as_chunks().0) {
-                quads[lane] = *quad;
-            }
-            query.sums[lane] = codes.iter().map(|code| i32::from(*code)).sum();
-        }
-        query
-    }
-}
-
-/// One group of each lane's query: `[columns, lanes]`.
-pub(super) fn number_query<const W: usize>(
-    queries: &[Query<'_>; W],
-    part: usize,
-    group: usize,
-) -> [[f32; W]; GROUP] {
-    let mut numbers = [[0.0; W]; GROUP];
-    for (lane, query) in queries.iter().enumerate() {
-        let values = query.parts[part].values.get(group * GROUP..);
-        for (numbers, value) in numbers.iter_mut().zip(values.unwrap_or_default()) {
-            numbers[lane] = *value;
-        }
-    }
-    numbers
 }
 
 /// As many queries as there are kernels for: 4 or 16.

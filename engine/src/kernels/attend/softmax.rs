@@ -1,6 +1,7 @@
 //! A chunk's scores to weights.
 
-use super::{CHUNK, NARROW, Total, WIDE};
+use super::query::{NARROW, WIDE};
+use super::total::{CHUNK, Total};
 use crate::kernels::Isa;
 use crate::kernels::dispatch::for_each_isa;
 use crate::kernels::math::exp;

@@ -1,5 +1,8 @@
+//! Attention on every instruction set, alone, in company and chunk by chunk.
+
 use super::*;
 use crate::kernels::quantize::quantize;
+use crate::kv::Segment;
 use crate::quant::{GROUP, SegmentFormat};
 
 /// Not a multiple of 32: the last group is padded.
