@@ -2,9 +2,10 @@
 //! back is still found.
 
 use briquette::pack::WeightFormat;
+use briquette_engine::Isa;
 use briquette_engine::cpu::Threads;
 use briquette_engine::kernels::attend::{Attend, Query, QueryPart, attend};
-use briquette_engine::kernels::{Isa, hadamard, quantize};
+use briquette_engine::kernels::{hadamard, quantize};
 use briquette_engine::kv::{RowLayout, Segment};
 use briquette_engine::quant::{KvFormat, SegmentFormat};
 use briquette_tests::{Packed, Run, kl_divergence, most_likely, repository, smollm2};

@@ -1,8 +1,8 @@
 //! The same briquette and tokens give the same bits, whatever does the work.
 
 use briquette::pack::WeightFormat;
+use briquette_engine::Isa;
 use briquette_engine::cpu::{Serial, Team, Threads};
-use briquette_engine::kernels::Isa;
 use briquette_engine::quant::KvFormat;
 use briquette_tests::{Packed, Run, golden_folders, repository};
 

@@ -7,14 +7,13 @@ use briquette::loaded::Arena;
 use briquette::pack::WeightFormat;
 use briquette_engine::blob::Blob;
 use briquette_engine::cpu::{ArenaLine, Plan, PlanOptions, Serial};
-use briquette_engine::kernels::Isa;
 use briquette_engine::quant::KvFormat;
 use briquette_engine::storage::{BlockStorage, ReadFailed, load};
 use briquette_engine::text::{
     EncodeOptions, Guide, GuideOptions, Part, Sampler, SamplerOptions, Scratch, TagRules,
     TagStream, Tokenizer,
 };
-use briquette_engine::{EngineError, Session};
+use briquette_engine::{EngineError, Isa, Session};
 use briquette_tests::{Golden, Packed, golden_folders, repository};
 
 /// Counts every allocation of the process.

@@ -7,10 +7,9 @@ use briquette::loaded::Arena;
 use briquette::pack::WeightFormat;
 use briquette_engine::blob::{Blob, BlobError, Role, TensorRecord};
 use briquette_engine::cpu::{ArenaLine, Plan, PlanOptions, Serial};
-use briquette_engine::kernels::Isa;
 use briquette_engine::quant::KvFormat;
 use briquette_engine::storage::{BlockStorage, NorStorage, READ_UNIT, ReadFailed, load};
-use briquette_engine::{EngineError, Session};
+use briquette_engine::{EngineError, Isa, Session};
 use briquette_tests::{Golden, Packed, Run, golden_folders, repository};
 use embedded_storage::nor_flash::{ErrorType, NorFlashErrorKind, ReadNorFlash, check_read};
 

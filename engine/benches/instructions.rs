@@ -17,10 +17,11 @@ mod cases;
 
 use std::hint::black_box;
 
+use briquette_engine::Isa;
 use briquette_engine::kernels::math::{gated, softmax};
 use briquette_engine::kernels::norm::rms_norm;
 use briquette_engine::kernels::quantize::quantize;
-use briquette_engine::kernels::{Isa, rope};
+use briquette_engine::kernels::rope;
 use briquette_engine::quant::{GROUP, NumberFormat, SegmentFormat};
 use cases::{Attention, Product, isa, numbers};
 use gungraun::{library_benchmark, library_benchmark_group, main};

@@ -15,7 +15,8 @@ mod cases;
 
 use std::time::Instant;
 
-use briquette_engine::kernels::{Isa, peak};
+use briquette_engine::Isa;
+use briquette_engine::kernels::peak;
 use briquette_engine::quant::{NumberFormat, SegmentFormat};
 use cases::{Attention, Product, isa};
 

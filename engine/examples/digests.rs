@@ -8,10 +8,9 @@
 
 use std::error::Error;
 
-use briquette_engine::Session;
 use briquette_engine::blob::Blob;
 use briquette_engine::cpu::{ArenaLine, Plan, PlanOptions, Serial};
-use briquette_engine::kernels::Isa;
+use briquette_engine::{Isa, Session};
 use bytemuck::Zeroable;
 
 /// Of the logits as little-endian `f32`.

@@ -13,6 +13,8 @@ pub mod cpu;
 mod cut;
 mod error;
 mod executor;
+// For this repository's tools and benchmarks; not part of the interface.
+#[doc(hidden)]
 pub mod kernels;
 pub mod kv;
 pub mod model;
@@ -24,4 +26,5 @@ pub mod text;
 
 pub use error::EngineError;
 pub use executor::Executor;
+pub use kernels::Isa;
 pub use session::Session;

@@ -2,8 +2,7 @@
 
 use briquette_engine::blob::Blob;
 use briquette_engine::cpu::{Plan, PlanOptions, Threads};
-use briquette_engine::kernels::Isa;
-use briquette_engine::{EngineError, Executor, Session};
+use briquette_engine::{EngineError, Executor, Isa, Session};
 
 use crate::loaded::{Arena, LoadError};
 use crate::stored::FileStorage;

@@ -3,9 +3,10 @@
 use std::hint::black_box;
 use std::time::Instant;
 
+use briquette_engine::Isa;
 use briquette_engine::blob::{Blob, ModelConfig, Role, TensorRecord};
 use briquette_engine::cpu::Traffic;
-use briquette_engine::kernels::{Isa, peak};
+use briquette_engine::kernels::peak;
 
 use crate::loaded::Arena;
 

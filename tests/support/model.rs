@@ -6,10 +6,9 @@ use std::path::Path;
 use briquette::checkpoint;
 use briquette::loaded::{Arena, BriqFile};
 use briquette::pack::{FormatChoice, PackOptions, WeightFormat, press};
-use briquette_engine::Session;
 use briquette_engine::cpu::{Plan, PlanOptions, Serial, Team};
-use briquette_engine::kernels::Isa;
 use briquette_engine::quant::KvFormat;
+use briquette_engine::{Isa, Session};
 use tempfile::TempDir;
 
 /// A packed checkpoint in a temporary folder.

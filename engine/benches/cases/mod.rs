@@ -2,9 +2,10 @@
 
 use std::hint::black_box;
 
+use briquette_engine::Isa;
 use briquette_engine::kernels::attend::{Attend, Query, QueryPart, attend};
 use briquette_engine::kernels::quantize::quantize;
-use briquette_engine::kernels::{Inputs, Isa, linear};
+use briquette_engine::kernels::{Inputs, linear};
 use briquette_engine::kv::Segment;
 use briquette_engine::quant::{GROUP, LANES, Matrix, NumberFormat, SegmentFormat};
 

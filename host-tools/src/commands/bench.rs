@@ -6,10 +6,9 @@ use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::time::Instant;
 
-use briquette_engine::Executor;
 use briquette_engine::blob::Blob;
 use briquette_engine::cpu::{PlanOptions, Traffic};
-use briquette_engine::kernels::Isa;
+use briquette_engine::{Executor, Isa};
 use serde_json::{Value, json};
 
 use super::{CommandError, at_most_cores, cores};

@@ -14,8 +14,8 @@
 //! rms(c)`. So `kv_a` becomes `H kv_a`, the norm all ones, and both others
 //! undo the rotation: `W diag(norm) H^T`. The model computes what it computed.
 
+use briquette_engine::Isa;
 use briquette_engine::blob::{Attention, ModelConfig, Role};
-use briquette_engine::kernels::Isa;
 use briquette_engine::kernels::hadamard;
 use briquette_engine::quant::KvFormat;
 

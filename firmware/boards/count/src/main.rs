@@ -8,7 +8,7 @@
 mod clock;
 mod product;
 
-use briquette_engine::kernels::Isa;
+use briquette_engine::Isa;
 use briquette_engine::quant::NumberFormat;
 use semihosting::{println, process};
 

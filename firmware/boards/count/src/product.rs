@@ -1,7 +1,8 @@
 //! A random matrix times random vectors, in static memory.
 
+use briquette_engine::Isa;
 use briquette_engine::kernels::quantize::quantize;
-use briquette_engine::kernels::{Inputs, Isa, linear};
+use briquette_engine::kernels::{Inputs, linear};
 use briquette_engine::quant::{GROUP, LANES, Matrix, NumberFormat};
 use rand_core::{Rng, SeedableRng};
 use rand_xoshiro::Xoshiro128PlusPlus;
