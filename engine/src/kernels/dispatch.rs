@@ -82,8 +82,12 @@ macro_rules! rows_with {
                     NumberFormat::F32 => $crate::kernels::portable::f32_row(row, x, out),
                     NumberFormat::F16 => f16_row(row, x, out),
                     NumberFormat::Q8 => q8_row(row, x, out),
-                    NumberFormat::Q4 => q4_row::<T, 288, false>(row, x, out),
-                    NumberFormat::Q4Affine => q4_row::<T, 320, true>(row, x, out),
+                    NumberFormat::Q4 => {
+                        q4_row::<T, { NumberFormat::Q4.block_bytes() }, false>(row, x, out)
+                    }
+                    NumberFormat::Q4Affine => {
+                        q4_row::<T, { NumberFormat::Q4Affine.block_bytes() }, true>(row, x, out)
+                    }
                 }
             }
         }

@@ -20,8 +20,10 @@ pub(super) fn rows<const T: usize>(
             NumberFormat::F32 => f32_row(row, x, out),
             NumberFormat::F16 => f16_row(row, x, out),
             NumberFormat::Q8 => q8_row(row, x, out),
-            NumberFormat::Q4 => q4_row::<T, 288, false>(row, x, out),
-            NumberFormat::Q4Affine => q4_row::<T, 320, true>(row, x, out),
+            NumberFormat::Q4 => q4_row::<T, { NumberFormat::Q4.block_bytes() }, false>(row, x, out),
+            NumberFormat::Q4Affine => {
+                q4_row::<T, { NumberFormat::Q4Affine.block_bytes() }, true>(row, x, out)
+            }
         }
     }
 }
@@ -30,7 +32,8 @@ pub(super) fn rows<const T: usize>(
 #[inline(always)]
 pub(super) fn f32_row<const T: usize>(row: &[u8], x: &Tile<'_, T>, out: &mut [[f32; LANES]; T]) {
     let mut acc = [[0.0; LANES]; T];
-    for (g, block) in row.as_chunks::<2048>().0.iter().enumerate() {
+    let blocks = row.as_chunks::<{ NumberFormat::F32.block_bytes() }>().0;
+    for (g, block) in blocks.iter().enumerate() {
         for (t, acc) in acc.iter_mut().enumerate() {
             let Some(values) = x.values(t, g) else {
                 continue;
@@ -49,7 +52,8 @@ pub(super) fn f32_row<const T: usize>(row: &[u8], x: &Tile<'_, T>, out: &mut [[f
 #[inline(always)]
 fn f16_row<const T: usize>(row: &[u8], x: &Tile<'_, T>, out: &mut [[f32; LANES]; T]) {
     let mut acc = [[0.0; LANES]; T];
-    for (g, block) in row.as_chunks::<1024>().0.iter().enumerate() {
+    let blocks = row.as_chunks::<{ NumberFormat::F16.block_bytes() }>().0;
+    for (g, block) in blocks.iter().enumerate() {
         for (t, acc) in acc.iter_mut().enumerate() {
             let Some(values) = x.values(t, g) else {
                 continue;
@@ -68,7 +72,8 @@ fn f16_row<const T: usize>(row: &[u8], x: &Tile<'_, T>, out: &mut [[f32; LANES];
 #[inline(always)]
 fn q8_row<const T: usize>(row: &[u8], x: &Tile<'_, T>, out: &mut [[f32; LANES]; T]) {
     *out = [[0.0; LANES]; T];
-    for (g, block) in row.as_chunks::<544>().0.iter().enumerate() {
+    let blocks = row.as_chunks::<{ NumberFormat::Q8.block_bytes() }>().0;
+    for (g, block) in blocks.iter().enumerate() {
         let (scales, lines) = split_halves(block);
         for (t, out) in out.iter_mut().enumerate() {
             let Some((codes, scale, _)) = x.group(t, g) else {
@@ -90,7 +95,7 @@ fn q8_row<const T: usize>(row: &[u8], x: &Tile<'_, T>, out: &mut [[f32; LANES]; 
     }
 }
 
-/// `q4` weights (`BLOCK` = 288) or `q4a` weights (320): for each group
+/// `q4` weights, or `q4a` weights with a minimum (`AFFINE`): for each group
 /// `acc = acc + (scale_w * scale_x) * dot`, for `q4a` then
 /// `acc = acc + min_w * (scale_x * sum_x)`.
 #[inline(always)]

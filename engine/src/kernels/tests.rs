@@ -10,7 +10,7 @@ const ROWS: usize = 3 * LANES;
 /// One tile of each size.
 const TOKENS: usize = 8 + 4 + 2 + 1;
 /// Bytes of the largest matrix.
-const MOST_BYTES: usize = 3 * 5 * 2048;
+const MOST_BYTES: usize = 3 * 5 * NumberFormat::F32.block_bytes();
 
 /// A small generator of its own, so that expectations depend on nothing.
 struct Noise(u32);
@@ -152,7 +152,7 @@ fn kernels_compute_the_product_of_decoded_weights() {
 
 #[test]
 fn picked_tokens_column_offsets_and_later_rows_are_honoured() {
-    let mut bytes = [0; 4 * 3 * 544];
+    let mut bytes = [0; 4 * 3 * NumberFormat::Q8.block_bytes()];
     blocks(NumberFormat::Q8, &mut bytes);
     let (rows, cols) = (ROWS as u32, (COLS - GROUP) as u32);
     let matrix = Matrix::new(NumberFormat::Q8, rows, cols, &bytes).unwrap();

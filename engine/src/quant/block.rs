@@ -214,7 +214,7 @@ mod tests {
     #[test]
     fn each_row_of_a_block_reads_back() {
         for format in NumberFormat::ALL {
-            let mut bytes = [0_u8; 2048];
+            let mut bytes = [0_u8; NumberFormat::F32.block_bytes()];
             let mut block = Block::new(format, &mut bytes[..format.block_bytes()]).unwrap();
             let scale = f16::from_f32(0.5);
             let min = match format {
@@ -253,6 +253,12 @@ mod tests {
 
     #[test]
     fn a_block_of_the_wrong_size_is_refused() {
-        assert!(Block::new(NumberFormat::Q8, [0_u8; 543].as_slice()).is_none());
+        assert!(
+            Block::new(
+                NumberFormat::Q8,
+                [0_u8; NumberFormat::Q8.block_bytes() - 1].as_slice()
+            )
+            .is_none()
+        );
     }
 }

@@ -7,7 +7,7 @@ use super::{Block, GROUP, LANES, NumberFormat};
 /// ```
 /// use briquette_engine::quant::{Matrix, NumberFormat};
 ///
-/// let zeros = [0_u8; 288];
+/// let zeros = [0_u8; NumberFormat::Q4.block_bytes()];
 /// let matrix = Matrix::new(NumberFormat::Q4, 10, 32, &zeros).unwrap();
 /// assert_eq!(matrix.block_rows(), 1);
 /// ```

@@ -15,7 +15,7 @@ use core::hint::black_box;
 
 use crate::kernels::dispatch::rows_with;
 use crate::kernels::tile::{SUMS, Tile};
-use crate::quant::{GROUP, LANES};
+use crate::quant::{GROUP, LANES, NumberFormat};
 
 /// Registers of four rows each.
 pub(super) const QUARTERS: usize = LANES / 4;
@@ -26,7 +26,8 @@ rows_with!("neon,dotprod");
 #[target_feature(enable = "neon")]
 fn f16_row<const T: usize>(row: &[u8], x: &Tile<'_, T>, out: &mut [[f32; LANES]; T]) {
     let mut acc = [[vdupq_n_f32(0.0); QUARTERS]; T];
-    for (g, block) in row.as_chunks::<1024>().0.iter().enumerate() {
+    let blocks = row.as_chunks::<{ NumberFormat::F16.block_bytes() }>().0;
+    for (g, block) in blocks.iter().enumerate() {
         let values: [&[f32; GROUP]; T] =
             core::array::from_fn(|t| x.values(t, g).unwrap_or(&[0.0; GROUP]));
         for (column, bytes) in block.as_chunks::<{ 2 * LANES }>().0.iter().enumerate() {
@@ -46,7 +47,8 @@ fn f16_row<const T: usize>(row: &[u8], x: &Tile<'_, T>, out: &mut [[f32; LANES];
 #[target_feature(enable = "neon,dotprod")]
 fn q8_row<const T: usize>(row: &[u8], x: &Tile<'_, T>, out: &mut [[f32; LANES]; T]) {
     let mut acc = [[vdupq_n_f32(0.0); QUARTERS]; T];
-    for (g, block) in row.as_chunks::<544>().0.iter().enumerate() {
+    let blocks = row.as_chunks::<{ NumberFormat::Q8.block_bytes() }>().0;
+    for (g, block) in blocks.iter().enumerate() {
         let (scales, lines) = split_halves(block);
         let lines = lines.as_chunks::<16>().0;
         for (quarter, scales) in scales.into_iter().enumerate() {

@@ -36,8 +36,10 @@ pub(in crate::kernels) fn rows<const T: usize>(
     }
     for (row, out) in out.rows(blocks, len) {
         match format {
-            NumberFormat::Q4 => q4_row::<T, 288, false>(row, x, out),
-            NumberFormat::Q4Affine => q4_row::<T, 320, true>(row, x, out),
+            NumberFormat::Q4 => q4_row::<T, { NumberFormat::Q4.block_bytes() }, false>(row, x, out),
+            NumberFormat::Q4Affine => {
+                q4_row::<T, { NumberFormat::Q4Affine.block_bytes() }, true>(row, x, out)
+            }
             _ => q8_row(row, x, out),
         }
     }
@@ -47,7 +49,8 @@ pub(in crate::kernels) fn rows<const T: usize>(
 #[target_feature(enable = "neon,i8mm")]
 fn q8_row<const T: usize>(row: &[u8], x: &Tile<'_, T>, out: &mut [[f32; LANES]; T]) {
     let mut acc = [[vdupq_n_f32(0.0); QUARTERS]; T];
-    for (g, block) in row.as_chunks::<544>().0.iter().enumerate() {
+    let blocks = row.as_chunks::<{ NumberFormat::Q8.block_bytes() }>().0;
+    for (g, block) in blocks.iter().enumerate() {
         let (scales, lines) = split_halves(block);
         let lines = lines.as_chunks::<16>().0;
         let group = Group::new(x, g, 0);

@@ -255,22 +255,19 @@ macro_rules! times_dot {
     };
 }
 
-/// Ends a group of `$block` bytes, and the kernel after the last.
-#[rustfmt::skip]
+/// Ends a group, whose block has `block` bytes, and the kernel after the last.
 macro_rules! leave {
-    ($block:literal) => {
-        concat!(
-            "add sp, sp, #64\n",
-            "add r0, r0, #", $block, "\n",
-            "
-            bne 2b
-            add sp, sp, #16
-            pop {{r6}}
-            vstmia r6, {{s16-s31}}
-            vpop {{s16-s31}}
-            pop {{r4-r11, pc}}
-            "
-        )
+    () => {
+        "
+        add sp, sp, #64
+        add r0, r0, #{block}
+        bne 2b
+        add sp, sp, #16
+        pop {{r6}}
+        vstmia r6, {{s16-s31}}
+        vpop {{s16-s31}}
+        pop {{r4-r11, pc}}
+        "
     };
 }
 
@@ -293,7 +290,8 @@ unsafe extern "C" fn q8_block_row(job: &Job) {
         q8_four_rows!(4, "s20", "s21", "s22", "s23"),
         q8_four_rows!(8, "s24", "s25", "s26", "s27"),
         q8_four_rows!(12, "s28", "s29", "s30", "s31"),
-        leave!(544),
+        leave!(),
+        block = const NumberFormat::Q8.block_bytes(),
     )
 }
 
@@ -315,7 +313,8 @@ unsafe extern "C" fn q4_block_row(job: &Job) {
         q4_four_rows!(4, "s20", "s21", "s22", "s23"),
         q4_four_rows!(8, "s24", "s25", "s26", "s27"),
         q4_four_rows!(12, "s28", "s29", "s30", "s31"),
-        leave!(288),
+        leave!(),
+        block = const NumberFormat::Q4.block_bytes(),
     )
 }
 
@@ -337,6 +336,7 @@ unsafe extern "C" fn q4a_block_row(job: &Job) {
         q4a_four_rows!(4, "s20", "s21", "s22", "s23"),
         q4a_four_rows!(8, "s24", "s25", "s26", "s27"),
         q4a_four_rows!(12, "s28", "s29", "s30", "s31"),
-        leave!(320),
+        leave!(),
+        block = const NumberFormat::Q4Affine.block_bytes(),
     )
 }

@@ -61,14 +61,14 @@ macro_rules! eight_rows {
     };
 }
 
-/// Ends a group of `$block` bytes, which is also in `r9`, and after the last
-/// the eight rows.
+/// Ends a group, whose block has `block` bytes (also in `r9`), and after the
+/// last the eight rows.
 #[rustfmt::skip]
 macro_rules! eight_rows_done {
-    ($block:literal, $out:literal) => {
+    ($out:literal) => {
         concat!(
             "vadd.i32 q2, q2, r9\n",
-            "add r0, r0, #", $block, "\n",
+            "add r0, r0, #{block}\n",
             "le lr, 2b\n",
             "vstrw.u32 q6, [r12, #", $out, "]\n",
             "vstrw.u32 q7, [r12, #", $out, "+16]\n",
@@ -92,7 +92,7 @@ macro_rules! q8_row {
         concat!(
             "vldrw.u32 q3, [q2, #32+4*(", $row, ")]\n",
             "vmladav.s8 ", $dot, ", q3, q0\n",
-            "vldrw.u32 q4, [q2, #288+4*(", $row, ")]\n",
+            "vldrw.u32 q4, [q2, #32+4*64+4*(", $row, ")]\n",
             "vmladava.s8 ", $dot, ", q4, q1\n",
         )
     };
@@ -173,7 +173,7 @@ macro_rules! q8_eight_rows {
             eight_rows!(),
             q8_four_rows!("q6", $first),
             q8_four_rows!("q7", $second),
-            eight_rows_done!(544, $out),
+            eight_rows_done!($out),
         )
     };
 }
@@ -193,7 +193,7 @@ macro_rules! q4_eight_rows {
             q4_dots!(32, $second),
             "vsub.i32 q4, q4, r7\n",
             add_scaled!("q7", $second),
-            eight_rows_done!(288, $out),
+            eight_rows_done!($out),
         )
     };
 }
@@ -218,7 +218,7 @@ macro_rules! q4a_eight_rows {
             q4_dots!(64, $second),
             add_scaled!("q7", $second),
             add_minimum!("q7", $second),
-            eight_rows_done!(320, $out),
+            eight_rows_done!($out),
         )
     };
 }
@@ -240,10 +240,11 @@ macro_rules! add_minimum {
 unsafe extern "C" fn q8_block_row(job: &Job) {
     naked_asm!(
         enter!(),
-        "mov r9, #544",
+        "mov r9, #{block}",
         q8_eight_rows!(0, 0, 4),
         q8_eight_rows!(32, 8, 12),
         leave!(),
+        block = const NumberFormat::Q8.block_bytes(),
     )
 }
 
@@ -252,11 +253,12 @@ unsafe extern "C" fn q8_block_row(job: &Job) {
 unsafe extern "C" fn q4_block_row(job: &Job) {
     naked_asm!(
         enter!(),
-        "mov r9, #288",
+        "mov r9, #{block}",
         "vmov.i8 q5, #15",
         q4_eight_rows!(0, 0, 4),
         q4_eight_rows!(32, 8, 12),
         leave!(),
+        block = const NumberFormat::Q4.block_bytes(),
     )
 }
 
@@ -265,10 +267,11 @@ unsafe extern "C" fn q4_block_row(job: &Job) {
 unsafe extern "C" fn q4a_block_row(job: &Job) {
     naked_asm!(
         enter!(),
-        "mov r9, #320",
+        "mov r9, #{block}",
         "vmov.i8 q5, #15",
         q4a_eight_rows!(0, 0, 4),
         q4a_eight_rows!(32, 8, 12),
         leave!(),
+        block = const NumberFormat::Q4Affine.block_bytes(),
     )
 }

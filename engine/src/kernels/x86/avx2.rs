@@ -14,7 +14,7 @@ use core::hint::black_box;
 
 use crate::kernels::dispatch::rows_with;
 use crate::kernels::tile::{SUMS, Tile};
-use crate::quant::{GROUP, LANES};
+use crate::quant::{GROUP, LANES, NumberFormat};
 
 /// Rows in one register.
 const HALF: usize = LANES / 2;
@@ -25,7 +25,8 @@ rows_with!("avx2,f16c");
 #[target_feature(enable = "avx2,f16c")]
 pub(super) fn f16_row<const T: usize>(row: &[u8], x: &Tile<'_, T>, out: &mut [[f32; LANES]; T]) {
     let mut acc = [[_mm256_setzero_ps(); 2]; T];
-    for (g, block) in row.as_chunks::<1024>().0.iter().enumerate() {
+    let blocks = row.as_chunks::<{ NumberFormat::F16.block_bytes() }>().0;
+    for (g, block) in blocks.iter().enumerate() {
         let values: [&[f32; GROUP]; T] =
             core::array::from_fn(|t| x.values(t, g).unwrap_or(&[0.0; GROUP]));
         for (column, bytes) in block.as_chunks::<{ 2 * LANES }>().0.iter().enumerate() {
@@ -47,7 +48,7 @@ pub(super) fn f16_row<const T: usize>(row: &[u8], x: &Tile<'_, T>, out: &mut [[f
 fn q8_row<const T: usize>(row: &[u8], x: &Tile<'_, T>, out: &mut [[f32; LANES]; T]) {
     let mut acc = [[_mm256_setzero_ps(); 2]; T];
     let ones = _mm256_set1_epi16(1);
-    let blocks = row.as_chunks::<544>().0;
+    let blocks = row.as_chunks::<{ NumberFormat::Q8.block_bytes() }>().0;
     let Some(x) = x.groups(blocks.len()) else {
         return;
     };

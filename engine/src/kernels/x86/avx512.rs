@@ -15,7 +15,7 @@ use core::hint::black_box;
 
 use crate::kernels::dispatch::rows_with;
 use crate::kernels::tile::{SUMS, Tile};
-use crate::quant::{GROUP, LANES};
+use crate::quant::{GROUP, LANES, NumberFormat};
 
 rows_with!("avx512f,avx512bw,avx512vnni");
 
@@ -23,7 +23,8 @@ rows_with!("avx512f,avx512bw,avx512vnni");
 #[target_feature(enable = "avx512f")]
 fn f16_row<const T: usize>(row: &[u8], x: &Tile<'_, T>, out: &mut [[f32; LANES]; T]) {
     let mut acc = [_mm512_setzero_ps(); T];
-    for (g, block) in row.as_chunks::<1024>().0.iter().enumerate() {
+    let blocks = row.as_chunks::<{ NumberFormat::F16.block_bytes() }>().0;
+    for (g, block) in blocks.iter().enumerate() {
         let values: [&[f32; GROUP]; T] =
             core::array::from_fn(|t| x.values(t, g).unwrap_or(&[0.0; GROUP]));
         for (column, bytes) in block.as_chunks::<{ 2 * LANES }>().0.iter().enumerate() {
@@ -44,7 +45,7 @@ fn q8_row<const T: usize>(row: &[u8], x: &Tile<'_, T>, out: &mut [[f32; LANES]; 
     // Signed weights become unsigned by adding 128, which the instruction
     // needs; 128 times the sum of the codes is taken off again.
     let flip = _mm512_set1_epi8(-128);
-    let blocks = row.as_chunks::<544>().0;
+    let blocks = row.as_chunks::<{ NumberFormat::Q8.block_bytes() }>().0;
     let Some(x) = x.groups(blocks.len()) else {
         return;
     };

@@ -14,7 +14,7 @@ use core::hint::black_box;
 use super::avx2::{add_q4_group, add_scaled, f16_row, load, quad, split_halves, split_q4, store};
 use crate::kernels::dispatch::rows_with;
 use crate::kernels::tile::{SUMS, Tile};
-use crate::quant::LANES;
+use crate::quant::{LANES, NumberFormat};
 
 rows_with!("avx2,f16c,avxvnni");
 
@@ -25,7 +25,7 @@ fn q8_row<const T: usize>(row: &[u8], x: &Tile<'_, T>, out: &mut [[f32; LANES]; 
     // Signed weights become unsigned by adding 128, which the instruction
     // needs; 128 times the sum of the codes is taken off again.
     let flip = _mm256_set1_epi8(-128);
-    let blocks = row.as_chunks::<544>().0;
+    let blocks = row.as_chunks::<{ NumberFormat::Q8.block_bytes() }>().0;
     let Some(x) = x.groups(blocks.len()) else {
         return;
     };
