@@ -6,6 +6,8 @@
 use burn_cubecl::cubecl;
 use burn_cubecl::cubecl::prelude::*;
 
+use crate::kernels::math::MAX_F16;
+
 /// Below every score, and finite: not every device has infinities.
 pub(super) const LOWEST: f32 = f32::MIN;
 
@@ -48,7 +50,7 @@ pub(super) fn widen_f16(bits: u32) -> f32 {
 /// The bits of the nearest finite half-precision number, ties to even.
 #[cube]
 pub(super) fn narrow_f16(x: f32) -> u32 {
-    let limited = clamp(x, -65504.0f32, 65504.0f32);
+    let limited = clamp(x, -MAX_F16, MAX_F16);
     let bits = u32::reinterpret(limited);
     let magnitude = bits & 0x7fff_ffffu32;
     let odd = (magnitude >> 13u32) & 1u32;

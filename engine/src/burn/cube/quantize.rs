@@ -7,6 +7,7 @@ use burn_cubecl::cubecl::prelude::*;
 use burn_cubecl::tensor::CubeTensor;
 
 use super::tensors::{cubes_for, room};
+use crate::kernels::quantize::NEGLIGIBLE;
 
 /// Codes `[vectors, groups, 32]` and scales `[vectors, groups, 1]` of vectors of
 /// `width` numbers, as [`crate::kernels::quantize`] makes them.
@@ -90,12 +91,12 @@ pub(super) fn largest_magnitude(values: &Array<f32>) -> f32 {
 /// What numbers of a group are multiplied by to become codes.
 #[cube]
 pub(super) fn inverse_scale(largest: f32) -> f32 {
-    let is_zero = largest <= 1.0e-20f32;
+    let is_zero = largest <= NEGLIGIBLE;
     select(is_zero, 0.0f32, 127.0f32 / select(is_zero, 1.0f32, largest))
 }
 
 /// What codes of a group are multiplied by to become numbers.
 #[cube]
 pub(super) fn scale_of(largest: f32) -> f32 {
-    select(largest <= 1.0e-20f32, 0.0f32, largest / 127.0f32)
+    select(largest <= NEGLIGIBLE, 0.0f32, largest / 127.0f32)
 }

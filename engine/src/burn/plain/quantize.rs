@@ -5,15 +5,15 @@ use burn::tensor::backend::Backend;
 
 use super::sum::in_groups;
 use crate::burn::backend::Codes;
+use crate::kernels::math::MAX_F16;
+use crate::kernels::quantize::NEGLIGIBLE;
 
 /// Codes of all vectors of the last dimension, as
 /// [`crate::kernels::quantize`] makes them.
 pub fn quantize<B: Backend, const D: usize>(x: Tensor<B, D>) -> Codes<B> {
-    /// Below this a group counts as zero.
-    const SMALLEST: f32 = 1e-20;
     let x = in_groups(x);
     let largest = x.clone().abs().max_dim(2);
-    let is_zero = largest.clone().lower_equal_elem(SMALLEST);
+    let is_zero = largest.clone().lower_equal_elem(NEGLIGIBLE);
     let inverse = largest.full_like(127.0) / largest.clone();
     let inverse = inverse.mask_fill(is_zero.clone(), 0.0);
     Codes {
@@ -25,15 +25,13 @@ pub fn quantize<B: Backend, const D: usize>(x: Tensor<B, D>) -> Codes<B> {
 /// The nearest finite half-precision numbers, by arithmetic: not every backend
 /// has that type.
 pub fn round_to_f16<B: Backend, const D: usize>(x: Tensor<B, D>) -> Tensor<B, D> {
-    /// The largest finite half.
-    const MAX: f32 = 65504.0;
     /// The smallest normal half.
     const SMALLEST_NORMAL: f32 = 6.103_515_6e-5;
     /// Halves have 11 significant bits, 13 fewer than `f32` (Dekker 1971).
     const SPLIT: f32 = 8193.0;
     /// The last place of numbers around this is the step of subnormal halves.
     const SUBNORMAL: f32 = 0.75;
-    let x = x.clamp(-MAX, MAX);
+    let x = x.clamp(-MAX_F16, MAX_F16);
     let large = x.clone().mul_scalar(SPLIT);
     let normal = large.clone() - (large - x.clone());
     let subnormal = x.clone().add_scalar(SUBNORMAL).sub_scalar(SUBNORMAL);

@@ -4,6 +4,7 @@ use half::f16;
 
 use crate::kernels::Isa;
 use crate::kernels::affine::quantize_affine;
+use crate::kernels::math::to_f16;
 use crate::kernels::quantize::quantize_group;
 use crate::kv::Segment;
 use crate::quant::{GROUP, SegmentFormat};
@@ -78,11 +79,4 @@ fn store_q4(isa: Isa, values: &[f32; GROUP], codes: &mut [u8; GROUP / 2]) -> (f1
         *code = low | high << 4;
     }
     grid
-}
-
-/// The nearest finite `f16`.
-fn to_f16(value: f32) -> f16 {
-    /// The largest finite `f16`.
-    const MAX: f32 = 65504.0;
-    f16::from_f32(value.clamp(-MAX, MAX))
 }

@@ -2,7 +2,7 @@
 
 use half::f16;
 
-use super::math::{ROUND, widen_f16};
+use super::math::{ROUND, to_f16, widen_f16};
 use super::reduce::{LANES, tree};
 use crate::kernels::dispatch::for_each_isa;
 use crate::quant::GROUP;
@@ -112,14 +112,6 @@ impl Fit {
             (0.0, v / n)
         }
     }
-}
-
-/// The nearest finite `f16`.
-#[inline(always)]
-fn to_f16(value: f32) -> f16 {
-    /// The largest finite `f16`.
-    const MAX: f32 = 65504.0;
-    f16::from_f32(value.clamp(-MAX, MAX))
 }
 
 #[cfg(test)]

@@ -3,6 +3,8 @@
 //! Sine, cosine and square root come from `libm`. The exponential is our own,
 //! without branches, so that compilers can work on many numbers at a time.
 
+use half::f16;
+
 use crate::kernels::dispatch::for_each_isa;
 
 /// 1.5 * 2^23. Added to a number of magnitude below 2^22 it leaves that, rounded
@@ -76,6 +78,15 @@ pub fn softmax(values: &mut [f32]) {
     for value in values.iter_mut() {
         *value /= sum;
     }
+}
+
+/// The largest finite `f16`.
+pub const MAX_F16: f32 = f16::MAX.to_f32_const();
+
+/// The nearest finite `f16`.
+#[inline(always)]
+pub fn to_f16(value: f32) -> f16 {
+    f16::from_f32(value.clamp(-MAX_F16, MAX_F16))
 }
 
 /// 2^112: the difference of the exponents' biases of `f32` and `f16`.

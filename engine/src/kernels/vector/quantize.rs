@@ -5,6 +5,11 @@ use crate::kernels::Isa;
 use crate::kernels::dispatch::for_each_isa;
 use crate::quant::GROUP;
 
+/// A group whose magnitudes are at most this counts as zero: its inverse would
+/// not be finite, and products with its scale would become subnormal numbers,
+/// which not every vector unit has. So scales are 0 or at least 2^-74.
+pub const NEGLIGIBLE: f32 = 1e-20;
+
 /// Quantises whole groups of 32: `codes[i] = round(x[i] / scale)`, where
 /// `scale` is a 127th of the group's largest magnitude; `sums` gets each
 /// group's sum of codes.
@@ -30,12 +35,8 @@ for_each_isa! {
 /// Quantises one group; returns its scale and its sum of codes.
 #[inline(always)]
 pub fn quantize_group(x: &[f32; GROUP], codes: &mut [i8; GROUP]) -> (f32, i32) {
-    /// Below this a group counts as zero: its inverse would not be finite, and
-    /// products with its scale would become subnormal numbers, which not every
-    /// vector unit has. Scales are at least 2^-74 so.
-    const SMALLEST: f32 = 1e-20;
     let largest = largest_magnitude(x);
-    let (scale, inverse) = if largest > SMALLEST {
+    let (scale, inverse) = if largest > NEGLIGIBLE {
         (largest / 127.0, 127.0 / largest)
     } else {
         (0.0, 0.0)
