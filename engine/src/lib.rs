@@ -1,5 +1,6 @@
 //! Runs DeepSeek-style language models from one `.briq` file in static memory.
 #![no_std]
+#![deny(unsafe_code)]
 
 #[cfg(feature = "burn")]
 extern crate alloc;

@@ -12,6 +12,10 @@ macro_rules! for_each_isa {
         $(#[$doc])*
         #[cfg_attr(not(dsp), inline)]
         #[cfg_attr(dsp, inline(never))]
+        #[cfg_attr(
+            any(target_arch = "x86_64", target_arch = "aarch64"),
+            expect(unsafe_code, reason = "calls a copy whose instructions an `Isa` proves to be there")
+        )]
         pub fn $name(isa: $crate::kernels::Isa, $($arg: $type),*) $(-> $ret)? {
             #[inline(always)]
             fn body($($arg: $type),*) $(-> $ret)? $body

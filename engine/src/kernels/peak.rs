@@ -1,5 +1,13 @@
 //! The arithmetic ceiling: products of codes and nothing else.
 
+#![cfg_attr(
+    any(target_arch = "x86_64", target_arch = "aarch64"),
+    expect(
+        unsafe_code,
+        reason = "calls kernels of an instruction set, which an `Isa` proves to be there"
+    )
+)]
+
 use super::Isa;
 use super::isa::Kind;
 

@@ -170,4 +170,5 @@ impl<'a> Panels<'a> {
 
 /// Independent sums: more than an instruction's latency times how many start in
 /// a cycle, and no more than there are registers.
+#[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
 pub(super) const SUMS: usize = 12;

@@ -4,6 +4,8 @@
 //! the products to the lane, exactly. It is written as assembly because Rust's
 //! intrinsic for it is not stable.
 
+#![expect(unsafe_code, reason = "loads and stores of registers through pointers")]
+
 use core::arch::aarch64::{
     float32x4_t, int8x16_t, int32x4_t, uint8x16_t, uint16x8_t, vaddq_f32, vaddq_s32, vandq_u8,
     vcvt_f32_f16, vcvt_high_f32_f16, vcvtq_f32_s32, vdupq_n_f32, vdupq_n_s32, vdupq_n_u8,

@@ -7,6 +7,8 @@
 //! `smmla`'s lanes up to the row's end. It is written as assembly because Rust's
 //! intrinsic for it is not stable.
 
+#![expect(unsafe_code, reason = "an instruction without a stable intrinsic")]
+
 use core::arch::aarch64::{
     float32x4_t, int8x16_t, int32x4_t, uint8x16_t, vaddq_f32, vandq_u8, vcombine_s8, vcvtq_f32_s32,
     vdupq_n_f32, vdupq_n_u8, vdupq_n_u64, vget_high_s8, vget_low_s8, vmulq_f32,

@@ -1,5 +1,7 @@
 //! AVX2: codes widened to 16 bits, whose products in pairs fit 32 bits exactly.
 
+#![expect(unsafe_code, reason = "loads and stores of registers through pointers")]
+
 use core::arch::x86_64::{
     __m128i, __m256, __m256i, _mm_add_epi32, _mm_add_ps, _mm_cvtepi32_ps, _mm_loadu_ps,
     _mm_loadu_si128, _mm_mul_ps, _mm_mullo_epi32, _mm_set1_epi32, _mm_set1_ps, _mm_storeu_ps,

@@ -3,6 +3,8 @@
 //! `vpdpbusd` multiplies four unsigned by four signed bytes a lane and adds
 //! the products to the lane, exactly.
 
+#![expect(unsafe_code, reason = "loads and stores of registers through pointers")]
+
 use core::arch::x86_64::{
     __m128, __m512, __m512i, _mm_loadu_ps, _mm_loadu_si128, _mm512_add_epi32, _mm512_add_ps,
     _mm512_and_si512, _mm512_broadcast_f32x4, _mm512_broadcast_i32x4, _mm512_castps_si512,

@@ -6,6 +6,11 @@
 //! query at a time. One score is still summed column by column in ascending
 //! order, so the bits are those of the other way.
 
+#![expect(
+    unsafe_code,
+    reason = "calls kernels of an instruction set, which an `Isa` proves to be there"
+)]
+
 use super::query::{Columns, Lines, NARROW, Query, Scores, number_query};
 use super::rows::{Rows, STEP};
 use super::{avx2, avx512};

@@ -5,6 +5,14 @@
 //! multiplication and addition apart, from zero; then folded into the lane's
 //! running sum.
 
+#![cfg_attr(
+    target_arch = "x86_64",
+    expect(
+        unsafe_code,
+        reason = "calls kernels of an instruction set, which an `Isa` proves to be there"
+    )
+)]
+
 use super::rows::{NumberRows, Rows, STEP, stage_numbers};
 use crate::kernels::Isa;
 #[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]

@@ -1,5 +1,7 @@
 //! NEON with dot products: four queries in a register.
 
+#![expect(unsafe_code, reason = "loads and stores of registers through pointers")]
+
 use core::arch::aarch64::{
     float32x4_t, int8x16_t, vaddq_f32, vcvtq_f32_s32, vdupq_n_s8, vdupq_n_s32, veorq_s8, vld1q_f32,
     vld1q_s8, vmulq_f32, vmulq_n_f32, vst1q_f32,

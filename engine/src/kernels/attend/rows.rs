@@ -129,6 +129,10 @@ impl Rows<'_> {
 const AHEAD: usize = 3;
 
 /// Brings the first byte nearer, where there is an instruction.
+#[cfg_attr(
+    target_arch = "x86_64",
+    expect(unsafe_code, reason = "prefetching takes a pointer")
+)]
 #[inline(always)]
 fn ask(bytes: &[u8]) {
     #[cfg(target_arch = "x86_64")]

@@ -5,6 +5,14 @@
 //! minimum `score = score + minimum * (query scale * sum of query codes)`.
 //! Against plain numbers, columns are added one by one in ascending order.
 
+#![cfg_attr(
+    any(target_arch = "x86_64", target_arch = "aarch64"),
+    expect(
+        unsafe_code,
+        reason = "calls kernels of an instruction set, which an `Isa` proves to be there"
+    )
+)]
+
 #[cfg(target_arch = "x86_64")]
 use super::columns::score_columns;
 #[cfg(target_arch = "aarch64")]

@@ -7,6 +7,8 @@
 //! weights `sxtb16` or a mask makes the pair that belongs to each. The 16 sums
 //! stay in `s16` to `s31`.
 
+#![expect(unsafe_code, reason = "functions in assembly")]
+
 use core::arch::naked_asm;
 
 use super::job::{Assembly, Job};

@@ -11,6 +11,8 @@
 //! 2^-24, so all products are 0 or at least 2^-98, and what is left when such
 //! numbers cancel out is 0 or at least 2^-121.
 
+#![expect(unsafe_code, reason = "functions in assembly")]
+
 use core::arch::naked_asm;
 
 use super::job::{Assembly, Job};

@@ -52,6 +52,7 @@ impl Kernel {
     /// Block rows of `len` bytes times the tokens of a tile, one token after
     /// the other.
     #[inline]
+    #[expect(unsafe_code, reason = "calls a function in assembly")]
     pub(super) fn rows<const T: usize>(
         self,
         blocks: &[u8],

@@ -79,6 +79,7 @@ pub(super) fn has_helium() -> bool {
 /// Reads one of the processor's identification registers; 0, as if it had
 /// nothing, where only privileged code may read them.
 #[cfg(helium)]
+#[expect(unsafe_code, reason = "reads registers of the processor")]
 fn identification(address: usize) -> u32 {
     let (control, exception): (u32, u32);
     // SAFETY: reading these two has no side effect and is always allowed.

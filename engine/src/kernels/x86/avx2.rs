@@ -3,6 +3,8 @@
 //! `vpmaddubsw` multiplies unsigned by signed bytes and adds pairs to 16 bits,
 //! saturating. Operands are kept small enough that it never saturates.
 
+#![expect(unsafe_code, reason = "loads and stores of registers through pointers")]
+
 use core::arch::x86_64::{
     __m128i, __m256, __m256i, _mm_loadu_si128, _mm256_abs_epi8, _mm256_add_epi16, _mm256_add_epi32,
     _mm256_add_ps, _mm256_and_si256, _mm256_cvtepi32_ps, _mm256_cvtph_ps, _mm256_loadu_si256,

@@ -4,6 +4,8 @@
 //! the products to the lane, exactly. A line of weights is unpacked once and
 //! meets every token of the tile.
 
+#![expect(unsafe_code, reason = "loads and stores of registers through pointers")]
+
 use core::arch::x86_64::{
     __m256i, __m512, __m512i, _MM_HINT_T0, _mm_prefetch, _mm256_loadu_si256, _mm512_add_ps,
     _mm512_and_si512, _mm512_cvtepi32_ps, _mm512_cvtph_ps, _mm512_dpbusd_epi32, _mm512_loadu_si512,
