@@ -2,6 +2,8 @@
 //!
 //! burn panics where something is missing, so the driver is asked beforehand.
 
+#![expect(unsafe_code, reason = "calls the driver's C functions")]
+
 use std::ffi::c_void;
 use std::path::PathBuf;
 use std::ptr;

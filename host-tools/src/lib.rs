@@ -1,6 +1,8 @@
 //! The host side of Briquette: importing checkpoints, pressing briquettes,
 //! running them, and the commands of the `briquette` tool.
 
+#![deny(unsafe_code)]
+
 pub mod chat;
 pub mod checkpoint;
 pub mod cli;

@@ -94,6 +94,7 @@ impl BriqFile {
     ///
     /// # Errors
     /// If it cannot be opened or read.
+    #[expect(unsafe_code, reason = "maps a file, which others could truncate")]
     pub fn open_in(path: &Path, pages: Pages) -> Result<Self, LoadError> {
         let fail = |source| LoadError::Io {
             path: path.to_owned(),

@@ -5,6 +5,7 @@
 //! here allocates, and neither bytes nor errors on the line can stop it.
 
 #![no_std]
+#![forbid(unsafe_code)]
 
 mod answer;
 mod bench;

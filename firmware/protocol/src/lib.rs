@@ -7,6 +7,7 @@
 //! byte begins anew.
 
 #![no_std]
+#![forbid(unsafe_code)]
 
 mod frame;
 mod message;

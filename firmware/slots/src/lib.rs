@@ -50,6 +50,7 @@
 //! first answer confirms it.
 
 #![no_std]
+#![forbid(unsafe_code)]
 
 mod journal;
 mod slots;
