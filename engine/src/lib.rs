@@ -13,19 +13,19 @@ pub mod burn;
 pub mod cpu;
 mod cut;
 mod error;
-mod executor;
+mod execute;
 // For this repository's tools and benchmarks; not part of the interface.
 #[doc(hidden)]
 pub mod kernels;
 pub mod kv;
-pub mod model;
 pub mod quant;
 mod session;
 pub mod snapshot;
 pub mod storage;
 pub mod text;
 
+pub use cpu::Plan;
 pub use error::EngineError;
-pub use executor::Executor;
+pub use execute::{Executor, PlanOptions, StorageTraffic, Traffic};
 pub use kernels::Isa;
 pub use session::Session;

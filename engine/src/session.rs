@@ -2,16 +2,16 @@
 
 use crate::EngineError;
 use crate::blob::Blob;
-use crate::cpu::{Decoder, Logits, Plan, Serial, Team, Traffic};
+use crate::cpu::{Decoder, Plan, Serial, Team};
+use crate::execute::{Logits, Traffic};
 use crate::kernels::Isa;
 use crate::storage::BlockStorage;
 
 /// One conversation with a model, in memory that the caller gave.
 ///
 /// ```no_run
-/// use briquette_engine::Session;
 /// use briquette_engine::blob::Blob;
-/// use briquette_engine::cpu::{Plan, PlanOptions};
+/// use briquette_engine::{Plan, PlanOptions, Session};
 ///
 /// # fn run(file: &[u8], arena: &mut [u8]) -> Result<(), briquette_engine::EngineError> {
 /// let blob = Blob::open(file)?;
@@ -168,7 +168,7 @@ impl<'a, T: Team + Clone + Send> Session<'a, T> {
     /// Guesses what follows `token`, which is yet to be taken in, with the layer
     /// for multi-token prediction. Fills the front of `guesses`; returns how many
     /// tokens it guessed: as many as there is room for in the cache, none without
-    /// [`PlanOptions::mtp`](crate::cpu::PlanOptions::mtp) or before the first
+    /// [`PlanOptions::mtp`](crate::PlanOptions::mtp) or before the first
     /// token.
     ///
     /// What [`Self::prefill`] and [`Self::score`] compute afterwards is the same to

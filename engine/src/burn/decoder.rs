@@ -10,7 +10,7 @@ use super::layer::{AttentionTensors, Layer, Loader, Projection};
 use super::slots::ExpertSlots;
 use crate::EngineError;
 use crate::blob::{Attention, Blob, ModelConfig, Role};
-use crate::cpu::{Logits, PlanOptions, Traffic};
+use crate::execute::{Logits, PlanOptions, Traffic};
 use crate::kernels::rope;
 use crate::kv::RowLayout;
 use crate::storage::BlockStorage;
@@ -18,7 +18,7 @@ use crate::storage::BlockStorage;
 /// The decoder of one model: its weights and the cache of one session, in the
 /// device's memory.
 #[derive(Debug)]
-pub struct Decoder<'a, B: DecoderBackend> {
+pub(super) struct Decoder<'a, B: DecoderBackend> {
     pub(super) config: ModelConfig,
     /// One layer's cache after the other.
     pub(super) cache: Vec<B::Rows>,
@@ -62,7 +62,7 @@ impl<'a, B: DecoderBackend> Decoder<'a, B> {
     /// # Errors
     /// If the file misses a tensor that its manifest promises, or the experts are
     /// nowhere.
-    pub fn load(
+    pub(super) fn load(
         blob: &Blob<'a>,
         storage: Option<&'a mut dyn BlockStorage>,
         options: &PlanOptions,
@@ -116,7 +116,7 @@ impl<'a, B: DecoderBackend> Decoder<'a, B> {
     }
 
     /// What all calls so far have read, in the device's memory.
-    pub const fn traffic(&self) -> Traffic {
+    pub(super) const fn traffic(&self) -> Traffic {
         self.traffic
     }
 
@@ -126,7 +126,7 @@ impl<'a, B: DecoderBackend> Decoder<'a, B> {
     ///
     /// # Errors
     /// If experts have slots and one cannot be brought there.
-    pub fn forward(
+    pub(super) fn forward(
         &mut self,
         tokens: &[u32],
         position: usize,

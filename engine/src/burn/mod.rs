@@ -1,9 +1,9 @@
 //! Executor 2: burn's tensors, on whatever device burn has a backend for.
 //!
-//! [`Decoder`] is the model's equations over [`DecoderBackend`]: burn's own
-//! operations and those that a decoder is made of. Their plain form is in
-//! [`plain`]; it runs on every backend and reads like the papers. With the
-//! feature `cube` the module of that name has kernels for graphics processors.
+//! The model's equations are written over [`DecoderBackend`]: burn's own
+//! operations and those that a decoder is made of. Their plain form, in `plain`,
+//! runs on every backend and reads like the papers. With the feature `wgpu` or
+//! `cuda`, `cube` has kernels for graphics processors.
 //!
 //! It needs an allocator, but no operating system.
 
@@ -14,12 +14,11 @@ pub mod cube;
 mod decoder;
 mod layer;
 mod mlp;
-pub mod plain;
+mod plain;
 mod plan;
 mod session;
 mod slots;
 
 pub use backend::{Activation, Angles, Attend, Codes, DecoderBackend, Likely, Routing};
-pub use decoder::Decoder;
 pub use plan::DevicePlan;
 pub use session::BurnSession;

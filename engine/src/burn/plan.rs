@@ -5,7 +5,7 @@ use super::decoder::cached_heads;
 use super::slots::slots_of_layer;
 use crate::EngineError;
 use crate::blob::{Attention, Blob, ModelConfig, TensorRecord};
-use crate::cpu::PlanOptions;
+use crate::execute::PlanOptions;
 use crate::kv::RowLayout;
 
 /// Bytes in the device's memory, known before anything is loaded.
@@ -32,15 +32,7 @@ impl DevicePlan {
         options: &PlanOptions,
         device: &B::Device,
     ) -> Result<Self, EngineError> {
-        for (field, value) in [
-            ("context", options.context),
-            ("batch", options.batch),
-            ("logits", options.logits),
-        ] {
-            if value == 0 {
-                return Err(EngineError::EmptyPlan { field });
-            }
-        }
+        options.check()?;
         let config = &blob.manifest().config;
         let layout = RowLayout::new(config, options.kv);
         let layer_cache = B::cache_bytes(&layout, cached_heads(config), options.context as usize);

@@ -7,11 +7,11 @@ use burn::tensor::Tensor;
 
 use super::backend::{DecoderBackend, LARGEST_BATCH, Likely};
 use super::decoder::Decoder;
+use crate::EngineError;
 use crate::blob::Blob;
-use crate::cpu::{Logits, PlanOptions, Traffic};
+use crate::execute::{Executor, Logits, PlanOptions, Traffic};
 use crate::storage::BlockStorage;
 use crate::text::Candidates;
-use crate::{EngineError, Executor};
 
 /// One conversation with a model in a device's memory. The calls are those of
 /// [`crate::Session`].
@@ -19,10 +19,9 @@ use crate::{EngineError, Executor};
 /// ```no_run
 /// # #[cfg(feature = "flex")]
 /// # fn run(file: &[u8]) -> Result<(), briquette_engine::EngineError> {
-/// use briquette_engine::Executor;
 /// use briquette_engine::blob::Blob;
 /// use briquette_engine::burn::BurnSession;
-/// use briquette_engine::cpu::PlanOptions;
+/// use briquette_engine::{Executor, PlanOptions};
 ///
 /// let blob = Blob::open(file)?;
 /// let options = PlanOptions::packed(blob.manifest());

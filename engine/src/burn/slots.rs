@@ -16,8 +16,8 @@ use burn::tensor::{Int, Tensor, TensorData};
 use super::backend::{Activation, DecoderBackend, Routing};
 use crate::EngineError;
 use crate::blob::{self, Blob, Role};
-use crate::cpu::StorageTraffic;
-use crate::model::slots::{Slot, share, victim};
+use crate::execute::StorageTraffic;
+use crate::execute::slots::{Slot, share, victim};
 use crate::quant::Matrix;
 use crate::storage::{BlockStorage, check_file, read};
 

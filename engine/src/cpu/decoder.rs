@@ -2,61 +2,26 @@
 
 use crate::EngineError;
 use crate::blob::{Blob, ModelConfig, Role};
+use crate::execute::router::Choice;
+use crate::execute::{Logits, Traffic};
 use crate::kernels::{Isa, norm, rope};
 use crate::kv::RowLayout;
-use crate::model::router::Choice;
 use crate::quant::{KvFormat, Matrix};
 use crate::storage::BlockStorage;
 
 use super::activation::Activation;
 use super::arena::Arena;
 use super::cache::Cache;
-use super::experts::{ExpertStore, StorageTraffic};
+use super::experts::ExpertStore;
 use super::layer::{AttentionTensors, Layer};
 use super::linear::{panel_len, project, read_panel};
 use super::mtp::Mtp;
 use super::plan::{Plan, Sizes};
 use super::team::Team;
 
-/// Bytes of the file and of the cache that a call used.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Traffic {
-    /// Weights read, each once for a whole batch.
-    pub weights: u64,
-    /// Of these, weights of routed experts.
-    pub experts: u64,
-    /// Cached rows visible to the tokens of the call, plus the rows written.
-    pub kv: u64,
-    /// Experts fetched from storage.
-    pub storage: StorageTraffic,
-}
-
-impl Traffic {
-    /// What has come on top of `before`.
-    pub const fn since(&self, before: &Self) -> Self {
-        Self {
-            weights: self.weights.wrapping_sub(before.weights),
-            experts: self.experts.wrapping_sub(before.experts),
-            kv: self.kv.wrapping_sub(before.kv),
-            storage: self.storage.since(&before.storage),
-        }
-    }
-}
-
-/// Which tokens' logits to compute.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Logits {
-    /// None: the tokens only fill the cache.
-    None,
-    /// The last token's.
-    Last,
-    /// Every token's; the plan must have room for them.
-    All,
-}
-
 /// The decoder of one model, with the memory of one session.
 #[derive(Debug)]
-pub struct Decoder<'a, T> {
+pub(crate) struct Decoder<'a, T> {
     pub(super) blob: Blob<'a>,
     pub(super) config: ModelConfig,
     pub(super) team: T,
@@ -210,11 +175,6 @@ impl<'a, T: Team> Decoder<'a, T> {
     /// layers: equal digests, equal choices (but for a chance of 2^-64).
     pub const fn routing_digest(&self) -> u64 {
         self.routing
-    }
-
-    /// The kernels in use.
-    pub const fn isa(&self) -> Isa {
-        self.isa
     }
 
     /// Runs `tokens` (at most a batch) through all layers; the first stands at

@@ -2,8 +2,8 @@
 //! their number.
 
 use crate::EngineError;
+use crate::execute::router::Choice;
 use crate::kernels::{Inputs, Isa, linear, math};
-use crate::model::router::Choice;
 use crate::quant::{GROUP, LANES};
 
 use super::activation::Activation;

@@ -7,34 +7,13 @@ use bytemuck::Zeroable;
 
 use crate::EngineError;
 use crate::blob::Blob;
-use crate::model::slots::{Slot, share, victim};
+use crate::execute::StorageTraffic;
+use crate::execute::slots::{Slot, share, victim};
 use crate::storage::{BlockStorage, check_file, read};
 
 use super::arena::Arena;
 use super::layer::{ExpertTensors, Gated};
 use super::plan::Sizes;
-
-/// What fetching experts from storage has cost; nothing if they are mapped.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct StorageTraffic {
-    /// Times that an expert was in its slot.
-    pub hits: u64,
-    /// Times that it was read.
-    pub misses: u64,
-    /// Bytes read.
-    pub bytes: u64,
-}
-
-impl StorageTraffic {
-    /// What has come on top of `before`.
-    pub const fn since(&self, before: &Self) -> Self {
-        Self {
-            hits: self.hits.wrapping_sub(before.hits),
-            misses: self.misses.wrapping_sub(before.misses),
-            bytes: self.bytes.wrapping_sub(before.bytes),
-        }
-    }
-}
 
 /// Where routed experts come from.
 #[derive(Debug, Default)]

@@ -2,8 +2,8 @@
 
 use crate::EngineError;
 use crate::cut;
+use crate::execute::router::{self, Choice};
 use crate::kernels::Inputs;
-use crate::model::router::{self, Choice};
 use crate::quant::{LANES, Matrix};
 
 use super::decoder::Decoder;

@@ -1,7 +1,7 @@
 //! Executor 1: the processor, in one static arena.
 //!
-//! [`Plan`] says how many bytes, [`Decoder`] carves them once and never asks
-//! for more.
+//! [`Plan`] says how many bytes; a session carves them once and never asks for
+//! more.
 
 mod activation;
 mod arena;
@@ -21,10 +21,10 @@ mod team;
 #[cfg(feature = "std")]
 mod threads;
 
+pub use crate::execute::{PlanOptions, StorageTraffic, Traffic};
 pub use arena::{ARENA_ALIGNMENT, ArenaLine};
-pub use decoder::{Decoder, Logits, Traffic};
-pub use experts::StorageTraffic;
-pub use plan::{Plan, PlanOptions};
+pub(crate) use decoder::Decoder;
+pub use plan::Plan;
 pub use team::{Divide, Serial, Team, Units};
 #[cfg(feature = "std")]
 pub use threads::Threads;

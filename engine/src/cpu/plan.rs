@@ -2,48 +2,14 @@
 
 use crate::EngineError;
 use crate::blob::{Attention, ExpertSizes, Manifest, MemoryContract, ModelConfig};
+use crate::execute::slots::Slot;
+use crate::execute::{PlanOptions, router};
 use crate::kv::RowLayout;
-use crate::model::router;
-use crate::quant::{GROUP, KvFormat, LANES};
+use crate::quant::{GROUP, LANES};
 
 use super::arena::padded_bytes;
 use super::attend::partials_len;
 use super::linear::panel_len;
-use crate::model::slots::Slot;
-
-/// What a session is to hold.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct PlanOptions {
-    /// Tokens that the cache holds.
-    pub context: u32,
-    /// Tokens that prefill takes at a time.
-    pub batch: u32,
-    /// Tokens of a batch whose logits are kept: 1 to generate text, `batch` to
-    /// score every token.
-    pub logits: u32,
-    /// Number format of the cache.
-    pub kv: KvFormat,
-    /// Experts that are kept in memory if they are read from storage; 0: they
-    /// are read in place. Each layer with experts has its share of the slots.
-    pub expert_slots: u32,
-    /// Room for the layer for multi-token prediction, which guesses tokens ahead
-    /// ([`Session::draft`](crate::Session::draft)).
-    pub mtp: bool,
-}
-
-impl PlanOptions {
-    /// What the file was packed for, to be read in place.
-    pub const fn packed(manifest: &Manifest<'_>) -> Self {
-        Self {
-            context: manifest.memory.context,
-            batch: manifest.memory.batch,
-            logits: 1,
-            kv: manifest.kv,
-            expert_slots: 0,
-            mtp: false,
-        }
-    }
-}
 
 /// The exact size of each buffer of a session.
 ///
@@ -135,15 +101,7 @@ impl Plan {
         experts: ExpertSizes,
         options: PlanOptions,
     ) -> Result<Self, EngineError> {
-        for (field, value) in [
-            ("context", options.context),
-            ("batch", options.batch),
-            ("logits", options.logits),
-        ] {
-            if value == 0 {
-                return Err(EngineError::EmptyPlan { field });
-            }
-        }
+        options.check()?;
         let layout = RowLayout::new(config, options.kv);
         let sizes = Sizes::new(config, experts, &options)?;
         let kv_bytes = (layout.row_bytes as u64)

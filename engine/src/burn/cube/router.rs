@@ -1,4 +1,4 @@
-//! The choice of experts. The procedure is that of [`crate::model::router`].
+//! The choice of experts. The procedure is that of [`crate::execute::router`].
 
 use burn::tensor::DType;
 use burn_cubecl::CubeRuntime;

@@ -26,7 +26,7 @@ mod router;
 mod rows;
 mod sum;
 
-pub use affine::{Affine, quantize_affine};
+pub use affine::quantize_affine;
 pub use attend::attend;
 pub use experts::experts;
 pub use hadamard::hadamard;

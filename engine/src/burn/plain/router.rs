@@ -1,5 +1,5 @@
 //! The choice of experts, without leaving the device. The procedure is that of
-//! [`crate::model::router`].
+//! [`crate::execute::router`].
 
 use alloc::vec::Vec;
 

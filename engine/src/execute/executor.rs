@@ -1,7 +1,8 @@
 //! What can run a model: the few calls that every executor answers.
 
+use super::Traffic;
 use crate::blob::Blob;
-use crate::cpu::{Team, Traffic};
+use crate::cpu::Team;
 use crate::snapshot::{SnapshotError, SnapshotTokens};
 use crate::text::Candidates;
 use crate::{EngineError, Session};
