@@ -9,15 +9,14 @@ use alloc::vec;
 use alloc::vec::Vec;
 use core::fmt;
 
-use bytemuck::Zeroable;
-
 use burn::tensor::{Int, Tensor, TensorData};
+use bytemuck::Zeroable;
 
 use super::backend::{Activation, DecoderBackend, Routing};
 use crate::EngineError;
 use crate::blob::{self, Blob, Role};
 use crate::execute::StorageTraffic;
-use crate::execute::slots::{Slot, share, victim};
+use crate::execute::slots::{Slot, SlotTable, expert_offset, share};
 use crate::quant::Matrix;
 use crate::storage::{BlockStorage, check_file, read};
 
@@ -27,9 +26,6 @@ pub(super) struct ExpertSlots<'a> {
     storage: Option<&'a mut dyn BlockStorage>,
     layers: Vec<LayerSlots<'a>>,
     payload_offset: u64,
-    /// Counts uses.
-    clock: u64,
-    traffic: StorageTraffic,
     /// The bytes of one expert that was read from storage.
     expert: Vec<u8>,
 }
@@ -39,7 +35,7 @@ pub(super) struct ExpertSlots<'a> {
 struct LayerSlots<'a> {
     /// Gate, up and down of all experts in the file.
     tensors: [blob::Tensor<'a>; 3],
-    table: Vec<Slot>,
+    table: SlotTable<Vec<Slot>>,
 }
 
 /// What to compute with the experts of one layer.
@@ -50,8 +46,8 @@ pub(super) struct Mixture<'m, B: DecoderBackend> {
     pub(super) routing: Routing<B>,
 }
 
-/// Slots of the layer that `moe_layer` others with experts come before, if
-/// `slots` are shared out: at least one, at most one for each expert.
+/// Slots of layer number `moe_layer` among those with experts, if `slots` are
+/// shared out: at least one, at most one for each expert.
 pub(super) fn slots_of_layer(blob: &Blob<'_>, moe_layer: usize, slots: u32) -> usize {
     let layers = blob.moe_layers(usize::MAX);
     let experts = blob.manifest().config.moe.map_or(0, |moe| moe.num_experts);
@@ -87,7 +83,10 @@ impl<'a> ExpertSlots<'a> {
                     find(Role::ExpertUp)?,
                     find(Role::ExpertDown)?,
                 ],
-                table: vec![Slot::zeroed(); slots_of_layer(blob, moe_layer, slots)],
+                table: {
+                    let slots = slots_of_layer(blob, moe_layer, slots);
+                    SlotTable::new(vec![Slot::zeroed(); slots], 1)
+                },
             })
         });
         if let Some(storage) = storage.as_mut() {
@@ -97,19 +96,18 @@ impl<'a> ExpertSlots<'a> {
             storage,
             layers: layers.collect::<Result<_, EngineError>>()?,
             payload_offset: blob.payload_offset(),
-            clock: 0,
-            traffic: StorageTraffic::default(),
             expert: Vec::new(),
         })
     }
 
     /// What it has cost so far.
-    pub(super) const fn traffic(&self) -> StorageTraffic {
-        self.traffic
+    pub(super) fn traffic(&self) -> StorageTraffic {
+        let layers = self.layers.iter().map(|layer| layer.table.traffic());
+        layers.fold(StorageTraffic::default(), |sum, layer| sum.plus(&layer))
     }
 
-    /// `residual + sum of the chosen experts' outputs`, for the layer that
-    /// `moe_layer` others with experts come before.
+    /// `residual + sum of the chosen experts' outputs`, for layer
+    /// number `moe_layer` among those with experts.
     ///
     /// Experts are taken in ascending order, as many at a time as the slots hold.
     pub(super) fn mixture<B: DecoderBackend>(
@@ -126,39 +124,22 @@ impl<'a> ExpertSlots<'a> {
         needed.dedup();
         let mut ready = Vec::new();
         for (i, expert) in needed.iter().enumerate() {
-            let (slot, holds) = self.slot_for(moe_layer, *expert, &needed[i + 1..]);
-            if !holds && ready.iter().any(|(_, taken)| *taken == slot) {
-                residual = mixture.add(&chosen, &ready, residual);
-                ready.clear();
-            }
-            if holds {
-                self.traffic.hits += 1;
+            let later = &needed[i + 1..];
+            let is_later = |expert| later.binary_search(&expert).is_ok();
+            let table = &mut self.layers[moe_layer].table;
+            let (slot, is_there) = table.slot_for(0, *expert, is_later);
+            if is_there {
+                table.reuse(slot);
             } else {
+                if ready.iter().any(|(_, taken)| *taken == slot) {
+                    residual = mixture.add(&chosen, &ready, residual);
+                    ready.clear();
+                }
                 self.fill::<B>(moe_layer, *expert, slot, &mut mixture.matrices)?;
             }
-            self.clock += 1;
-            self.layers[moe_layer].table[slot] = Slot {
-                layer: moe_layer as u32,
-                expert: *expert,
-                used: self.clock,
-            };
             ready.push((*expert, slot));
         }
         Ok(mixture.add(&chosen, &ready, residual))
-    }
-
-    /// The slot that holds an expert, or that it shall have; `later` are those
-    /// that the batch needs after it.
-    fn slot_for(&self, moe_layer: usize, expert: u32, later: &[u32]) -> (usize, bool) {
-        let layer = moe_layer as u32;
-        let table = &self.layers[moe_layer].table;
-        match table.iter().position(|slot| slot.holds(layer, expert)) {
-            Some(slot) => (slot, true),
-            None => {
-                let is_later = |expert| later.binary_search(&expert).is_ok();
-                (victim(table, layer, is_later), false)
-            }
-        }
     }
 
     /// Brings one expert's matrices to the device.
@@ -169,27 +150,25 @@ impl<'a> ExpertSlots<'a> {
         slot: usize,
         matrices: &mut [&mut B::Matrices; 3],
     ) -> Result<(), EngineError> {
-        // What fails half way leaves nothing that could be taken for an expert.
-        self.layers[moe_layer].table[slot] = Slot::zeroed();
-        let tensors = self.layers[moe_layer].tensors;
+        let LayerSlots { tensors, table } = &mut self.layers[moe_layer];
         let gate = tensors[0].record();
-        if let Some(storage) = &mut self.storage {
-            let bytes = usize::try_from(gate.stride).map_err(|_| EngineError::PlanTooLarge)?;
-            self.expert.resize(bytes, 0);
-            let offset = self.payload_offset + gate.offset + u64::from(expert) * gate.stride;
-            read(&mut **storage, offset, &mut self.expert)?;
-        }
-        for (matrices, tensor) in matrices.iter_mut().zip(&tensors) {
-            let matrix: Option<Matrix<'_>> = match &self.storage {
-                Some(_) => tensor.matrix_in(&self.expert, &tensors[0]),
-                None => tensor.matrix(expert as usize),
-            };
-            let matrix = matrix.ok_or(EngineError::MissingTensor)?;
-            B::fill(matrices, slot, &matrix)?;
-        }
-        self.traffic.misses += 1;
-        self.traffic.bytes += gate.stride;
-        Ok(())
+        table.refill(slot, [0, expert], gate.stride, || {
+            if let Some(storage) = &mut self.storage {
+                let bytes = usize::try_from(gate.stride).map_err(|_| EngineError::PlanTooLarge)?;
+                self.expert.resize(bytes, 0);
+                let offset = expert_offset(self.payload_offset, gate, expert);
+                read(&mut **storage, offset, &mut self.expert)?;
+            }
+            for (matrices, tensor) in matrices.iter_mut().zip(tensors.iter()) {
+                let matrix: Option<Matrix<'_>> = match &self.storage {
+                    Some(_) => tensor.matrix_in(&self.expert, &tensors[0]),
+                    None => tensor.matrix(expert as usize),
+                };
+                let matrix = matrix.ok_or(EngineError::MissingTensor)?;
+                B::fill(matrices, slot, &matrix)?;
+            }
+            Ok(())
+        })
     }
 }
 
@@ -197,7 +176,6 @@ impl fmt::Debug for ExpertSlots<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("ExpertSlots")
             .field("layers", &self.layers)
-            .field("traffic", &self.traffic)
             .finish_non_exhaustive()
     }
 }

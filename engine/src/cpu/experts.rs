@@ -3,12 +3,10 @@
 
 use core::fmt;
 
-use bytemuck::Zeroable;
-
 use crate::EngineError;
 use crate::blob::Blob;
 use crate::execute::StorageTraffic;
-use crate::execute::slots::{Slot, share, victim};
+use crate::execute::slots::{Slot, SlotTable, expert_offset};
 use crate::storage::{BlockStorage, check_file, read};
 
 use super::arena::Arena;
@@ -28,14 +26,9 @@ pub(super) enum ExpertStore<'a> {
 /// Room for some experts in memory.
 pub(super) struct Slots<'a> {
     storage: &'a mut dyn BlockStorage,
-    table: &'a mut [Slot],
+    table: SlotTable<&'a mut [Slot]>,
     memory: &'a mut [u8],
-    /// Layers with experts.
-    layers: usize,
     payload_offset: u64,
-    /// Counts uses.
-    clock: u64,
-    traffic: StorageTraffic,
 }
 
 impl<'a> ExpertStore<'a> {
@@ -88,7 +81,7 @@ impl<'a> ExpertStore<'a> {
                 misses: 0,
                 bytes: 0,
             },
-            Self::Stored(slots) => slots.traffic,
+            Self::Stored(slots) => slots.table.traffic(),
         }
     }
 }
@@ -107,15 +100,11 @@ impl<'a> Slots<'a> {
             });
         }
         check_file(storage, blob)?;
-        table.fill(Slot::zeroed());
         Ok(Self {
             storage,
-            table,
+            table: SlotTable::new(table, blob.moe_layers(layers)),
             memory,
-            layers: blob.moe_layers(layers),
             payload_offset: blob.payload_offset(),
-            clock: 0,
-            traffic: StorageTraffic::default(),
         })
     }
 
@@ -127,41 +116,20 @@ impl<'a> Slots<'a> {
         later: impl Fn(u32) -> bool,
     ) -> Result<&[u8], EngineError> {
         let gate = tensors.gate.record();
-        let layer = u32::from(gate.layer);
+        let layer = tensors.moe_layer;
         let bytes = usize::try_from(gate.stride).map_err(|_| EngineError::PlanTooLarge)?;
-        let share = share(tensors.moe_layer, self.layers, self.table.len());
-        let first = share.start;
-        let slots = self.table.get(share).unwrap_or_default();
-        let index = if let Some(held) = slots.iter().position(|slot| slot.holds(layer, expert)) {
-            self.traffic.hits += 1;
-            first + held
-        } else {
-            let index = first + victim(slots, layer, later);
-            let offset = self.payload_offset + gate.offset + u64::from(expert) * gate.stride;
-            self.fill(index, offset, bytes)?;
-            self.traffic.misses += 1;
-            self.traffic.bytes += gate.stride;
-            index
-        };
-        self.clock += 1;
-        if let Some(slot) = self.table.get_mut(index) {
-            *slot = Slot {
-                layer,
-                expert,
-                used: self.clock,
-            };
-        }
-        slot(self.memory, self.table.len(), index, bytes).map(|slot| &*slot)
-    }
-
-    /// Fills a slot with `bytes` bytes of the file.
-    fn fill(&mut self, index: usize, offset: u64, bytes: usize) -> Result<(), EngineError> {
-        // What a read leaves behind that fails is not an expert.
-        if let Some(slot) = self.table.get_mut(index) {
-            *slot = Slot::zeroed();
-        }
+        let (index, is_there) = self.table.slot_for(layer, expert, later);
         let room = slot(self.memory, self.table.len(), index, bytes)?;
-        read(self.storage, offset, room)
+        if is_there {
+            self.table.reuse(index);
+        } else {
+            let offset = expert_offset(self.payload_offset, gate, expert);
+            let name = [layer as u32, expert];
+            self.table.refill(index, name, gate.stride, || {
+                read(self.storage, offset, room)
+            })?;
+        }
+        Ok(room)
     }
 }
 
@@ -169,7 +137,6 @@ impl fmt::Debug for Slots<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Slots")
             .field("table", &self.table)
-            .field("traffic", &self.traffic)
             .finish_non_exhaustive()
     }
 }

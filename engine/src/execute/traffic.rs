@@ -45,4 +45,14 @@ impl StorageTraffic {
             bytes: self.bytes.wrapping_sub(before.bytes),
         }
     }
+
+    /// The sum of both.
+    #[cfg(feature = "burn")]
+    pub(crate) const fn plus(&self, other: &Self) -> Self {
+        Self {
+            hits: self.hits.wrapping_add(other.hits),
+            misses: self.misses.wrapping_add(other.misses),
+            bytes: self.bytes.wrapping_add(other.bytes),
+        }
+    }
 }
