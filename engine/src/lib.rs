@@ -19,13 +19,10 @@ mod execute;
 pub mod kernels;
 pub mod kv;
 pub mod quant;
-mod session;
-pub mod snapshot;
 pub mod storage;
 pub mod text;
 
-pub use cpu::Plan;
+pub use cpu::{Plan, Session};
 pub use error::EngineError;
-pub use execute::{Executor, PlanOptions, StorageTraffic, Traffic};
+pub use execute::{Executor, PlanOptions, StorageTraffic, Traffic, snapshot};
 pub use kernels::Isa;
-pub use session::Session;

@@ -17,14 +17,16 @@ mod linear;
 mod mlp;
 mod mtp;
 mod plan;
+mod session;
+mod snapshot;
 mod team;
 #[cfg(feature = "std")]
 mod threads;
 
 pub use crate::execute::{PlanOptions, StorageTraffic, Traffic};
 pub use arena::{ARENA_ALIGNMENT, ArenaLine};
-pub(crate) use decoder::Decoder;
 pub use plan::Plan;
+pub use session::Session;
 pub use team::{Divide, Serial, Team, Units};
 #[cfg(feature = "std")]
 pub use threads::Threads;

@@ -1,13 +1,12 @@
 //! What can run a model: the few calls that every executor answers.
 
 use super::Traffic;
+use super::snapshot::{SnapshotError, SnapshotTokens};
+use crate::EngineError;
 use crate::blob::Blob;
-use crate::cpu::Team;
-use crate::snapshot::{SnapshotError, SnapshotTokens};
 use crate::text::Candidates;
-use crate::{EngineError, Session};
 
-/// One conversation with a model, whatever runs it. [`Session`] is the
+/// One conversation with a model, whatever runs it. [`Session`](crate::Session) is the
 /// executor on the processor.
 pub trait Executor<'a> {
     /// The model's file.
@@ -28,7 +27,7 @@ pub trait Executor<'a> {
     /// Takes `tokens` in; returns the logits that follow the last one.
     ///
     /// # Errors
-    /// As [`Session::prefill`]; and if the device fails.
+    /// As [`Session::prefill`](crate::Session::prefill); and if the device fails.
     fn prefill(&mut self, tokens: &[u32]) -> Result<&mut [f32], EngineError>;
 
     /// Takes `tokens` in; returns what may follow the last one: at least the
@@ -88,7 +87,7 @@ pub trait Executor<'a> {
     /// of `guesses` it filled, none if the executor cannot guess.
     ///
     /// # Errors
-    /// As [`Session::draft`].
+    /// As [`Session::draft`](crate::Session::draft).
     fn draft(&mut self, _token: u32, _guesses: &mut [u32]) -> Result<usize, EngineError> {
         Ok(0)
     }
@@ -101,7 +100,7 @@ pub trait Executor<'a> {
     /// Hands a snapshot of `tokens` to `write`, piece by piece.
     ///
     /// # Errors
-    /// As [`Session::save`]; [`SnapshotError::Unsupported`].
+    /// As [`Session::save`](crate::Session::save); [`SnapshotError::Unsupported`].
     fn save(&self, _tokens: &[u32], _write: &mut dyn FnMut(&[u8])) -> Result<(), SnapshotError> {
         Err(SnapshotError::Unsupported)
     }
@@ -109,62 +108,8 @@ pub trait Executor<'a> {
     /// Takes a snapshot's tokens in without computing them.
     ///
     /// # Errors
-    /// As [`Session::restore`]; [`SnapshotError::Unsupported`].
+    /// As [`Session::restore`](crate::Session::restore); [`SnapshotError::Unsupported`].
     fn restore<'s>(&mut self, _snapshot: &'s [u8]) -> Result<SnapshotTokens<'s>, SnapshotError> {
         Err(SnapshotError::Unsupported)
-    }
-}
-
-impl<'a, T: Team + Clone + Send> Executor<'a> for Session<'a, T> {
-    fn blob(&self) -> &Blob<'a> {
-        self.blob()
-    }
-
-    fn position(&self) -> usize {
-        self.position()
-    }
-
-    fn context(&self) -> usize {
-        self.context()
-    }
-
-    fn traffic(&self) -> Traffic {
-        self.traffic()
-    }
-
-    fn truncate(&mut self, position: usize) {
-        self.truncate(position);
-    }
-
-    fn prefill(&mut self, tokens: &[u32]) -> Result<&mut [f32], EngineError> {
-        self.prefill(tokens)
-    }
-
-    fn score(
-        &mut self,
-        tokens: &[u32],
-        row: &mut [f32],
-        each: &mut dyn FnMut(usize, &mut [f32]),
-    ) -> Result<(), EngineError> {
-        self.score(tokens, row, each)
-    }
-
-    fn draft(&mut self, token: u32, guesses: &mut [u32]) -> Result<usize, EngineError> {
-        self.draft(token, guesses)
-    }
-
-    fn snapshot_len(&self, tokens: usize) -> u64 {
-        self.snapshot_len(tokens)
-    }
-
-    fn save(&self, tokens: &[u32], write: &mut dyn FnMut(&[u8])) -> Result<(), SnapshotError> {
-        self.save(tokens, |piece| {
-            write(piece);
-            Ok(())
-        })
-    }
-
-    fn restore<'s>(&mut self, snapshot: &'s [u8]) -> Result<SnapshotTokens<'s>, SnapshotError> {
-        self.restore(snapshot)
     }
 }

@@ -6,6 +6,7 @@ mod executor;
 mod options;
 pub(crate) mod router;
 pub(crate) mod slots;
+pub mod snapshot;
 mod traffic;
 
 pub use executor::Executor;

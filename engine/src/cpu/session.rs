@@ -2,10 +2,14 @@
 
 use crate::EngineError;
 use crate::blob::Blob;
-use crate::cpu::{Decoder, Plan, Serial, Team};
-use crate::execute::{Logits, Traffic};
+use crate::execute::snapshot::{SnapshotError, SnapshotTokens};
+use crate::execute::{Executor, Logits, Traffic};
 use crate::kernels::Isa;
 use crate::storage::BlockStorage;
+
+use super::decoder::Decoder;
+use super::plan::Plan;
+use super::team::{Serial, Team};
 
 /// One conversation with a model, in memory that the caller gave.
 ///
@@ -39,7 +43,7 @@ impl<'a> Session<'a> {
     }
 }
 
-impl<'a, T: Team + Clone + Send> Session<'a, T> {
+impl<'a, T: Team> Session<'a, T> {
     /// As [`Session::new`], with chosen threads and kernels. Neither changes a
     /// single bit of the results.
     ///
@@ -233,5 +237,59 @@ impl<'a, T: Team + Clone + Send> Session<'a, T> {
             });
         }
         Ok(())
+    }
+}
+
+impl<'a, T: Team> Executor<'a> for Session<'a, T> {
+    fn blob(&self) -> &Blob<'a> {
+        self.blob()
+    }
+
+    fn position(&self) -> usize {
+        self.position()
+    }
+
+    fn context(&self) -> usize {
+        self.context()
+    }
+
+    fn traffic(&self) -> Traffic {
+        self.traffic()
+    }
+
+    fn truncate(&mut self, position: usize) {
+        self.truncate(position);
+    }
+
+    fn prefill(&mut self, tokens: &[u32]) -> Result<&mut [f32], EngineError> {
+        self.prefill(tokens)
+    }
+
+    fn score(
+        &mut self,
+        tokens: &[u32],
+        row: &mut [f32],
+        each: &mut dyn FnMut(usize, &mut [f32]),
+    ) -> Result<(), EngineError> {
+        self.score(tokens, row, each)
+    }
+
+    fn draft(&mut self, token: u32, guesses: &mut [u32]) -> Result<usize, EngineError> {
+        self.draft(token, guesses)
+    }
+
+    fn snapshot_len(&self, tokens: usize) -> u64 {
+        self.snapshot_len(tokens)
+    }
+
+    fn save(&self, tokens: &[u32], write: &mut dyn FnMut(&[u8])) -> Result<(), SnapshotError> {
+        self.save(tokens, |piece| {
+            write(piece);
+            Ok(())
+        })
+    }
+
+    fn restore<'s>(&mut self, snapshot: &'s [u8]) -> Result<SnapshotTokens<'s>, SnapshotError> {
+        self.restore(snapshot)
     }
 }
