@@ -270,7 +270,7 @@ fn experts_come_from_serial_flash() {
 
         let mut stored = StoredFile::open(&packed.path()).unwrap();
         let (blob, storage) = stored.parts().unwrap();
-        let (resident, count) = (blob.resident_bytes(), blob.manifest().expert_sizes().count);
+        let (resident, count) = (blob.loaded_bytes(), blob.manifest().expert_sizes().count);
         assert!(u64::from(slots) < count);
         let options = PlanOptions {
             expert_slots: slots,
@@ -293,7 +293,7 @@ fn experts_come_from_serial_flash() {
             let Response::Hello(hello) = response else {
                 panic!("{response:?}");
             };
-            assert_eq!(hello.memory.resident_bytes, resident);
+            assert_eq!(hello.memory.loaded_bytes, resident);
             assert_eq!(hello.memory.expert_slots, slots);
             assert_eq!(hello.memory.arena_bytes, plan.arena_bytes());
         });

@@ -117,7 +117,7 @@ fn stored_experts_allocate_nothing(file: &[u8], golden: &Golden) {
         ..PlanOptions::packed(blob.manifest())
     };
     let plan = Plan::new(blob.manifest(), options).unwrap();
-    let needed = blob.resident_bytes() + plan.arena_bytes();
+    let needed = blob.loaded_bytes() + plan.arena_bytes();
     let mut lines = vec![ArenaLine([0; 64]); needed as usize / 64];
     let memory: &mut [u8] = bytemuck::cast_slice_mut(&mut lines);
     assert_eq!(memory.len() as u64, needed);

@@ -77,7 +77,7 @@ fn stored<R>(
 ) -> R {
     let file = copy(&storage.file);
     let blob = Blob::open(&bytemuck::cast_slice(&file)[..storage.file.len()]).unwrap();
-    let resident = blob.resident_bytes();
+    let resident = blob.loaded_bytes();
     let needed = resident + plan(&blob, slots, batch).arena_bytes();
     let mut lines = memory(needed);
     let bytes: &mut [u8] = bytemuck::cast_slice_mut(&mut lines);
@@ -285,7 +285,7 @@ fn a_failing_read_is_an_error_that_leaves_the_session_usable() {
         let mut storage = Recorder::new(file);
         storage.fails_at = Some(fails_at);
         let plan = plan(&packed.file.blob().unwrap(), 3, 4);
-        let mut lines = memory(packed.file.blob().unwrap().resident_bytes() + plan.arena_bytes());
+        let mut lines = memory(packed.file.blob().unwrap().loaded_bytes() + plan.arena_bytes());
         let loaded = load(&mut storage, bytemuck::cast_slice_mut(&mut lines));
         let Ok((blob, rest)) = loaded else {
             assert!(matches!(loaded, Err(EngineError::Storage { .. })));
@@ -344,7 +344,7 @@ fn a_damaged_file_is_refused_while_it_is_loaded() {
     let golden = Golden::open(repository().join("tests/golden/tiny-v3"));
     let packed = Packed::new(&golden.folder, WeightFormat::Q4, KvFormat::Q8);
     let blob = packed.file.blob().unwrap();
-    let mut lines = memory(blob.resident_bytes());
+    let mut lines = memory(blob.loaded_bytes());
     let front = blob.payload_offset() as usize;
     for at in (0..front).filter(|at| *at < 64 || at % 7 == 0) {
         let mut storage = Recorder::new(blob.bytes());
@@ -392,7 +392,7 @@ fn too_little_memory_and_missing_storage_are_named() {
     let packed = Packed::new(&golden.folder, WeightFormat::Q4, KvFormat::Q8);
     let other = Packed::new(&golden.folder, WeightFormat::Q8, KvFormat::Q8);
     let blob = packed.file.blob().unwrap();
-    let resident = blob.resident_bytes();
+    let resident = blob.loaded_bytes();
     let mut storage = Recorder::new(blob.bytes());
     for short in [0, 63, 64, blob.payload_offset() - 1, resident - 1] {
         let mut lines = memory(resident);
@@ -480,7 +480,7 @@ fn serial_flash_serves_through_its_driver() {
     let plan = plan(&blob, 2, 8);
 
     let mut storage = NorStorage::new(Flash(flash.clone()), 4096);
-    let mut lines = memory(blob.resident_bytes() + plan.arena_bytes());
+    let mut lines = memory(blob.loaded_bytes() + plan.arena_bytes());
     let (loaded, rest) = load(&mut storage, bytemuck::cast_slice_mut(&mut lines)).unwrap();
     let session = Session::with_storage(loaded, &mut storage, &plan, rest, Serial, Isa::detect());
     assert!(score(&mut session.unwrap(), ids).unwrap() == expected);

@@ -63,7 +63,7 @@ impl StoredFile {
     /// If it cannot be read or is not a usable briquette.
     pub fn open(path: &Path) -> Result<Self, LoadError> {
         // Mapping costs nothing, and says the same of what is no briquette.
-        let bytes = BriqFile::open(path)?.blob()?.resident_bytes();
+        let bytes = BriqFile::open(path)?.blob()?.loaded_bytes();
         let io = |source| LoadError::Io {
             path: path.to_owned(),
             source,

@@ -46,8 +46,8 @@ impl<'a> Contents<'a> {
         })
     }
 
-    /// Bytes of the file without its experts.
-    pub(crate) fn resident_bytes(&self) -> u64 {
+    /// As [`super::Blob::loaded_bytes`].
+    pub(crate) fn loaded_bytes(&self) -> u64 {
         let file = self.header.file_len().unwrap_or(u64::MAX);
         file.saturating_sub(self.manifest.expert_sizes().bytes)
     }

@@ -69,7 +69,9 @@ pub struct MemoryContract {
     pub scratch_bytes: u64,
     /// Bytes of the cache.
     pub kv_bytes: u64,
-    /// Bytes of the payload that stay readable: flash or mapped file.
+    /// Bytes of the whole payload, experts included, which have to stay
+    /// readable: in flash, a mapped file or storage. What is loaded into memory
+    /// where nothing is mapped is [`Blob::loaded_bytes`](super::Blob::loaded_bytes).
     pub resident_bytes: u64,
 }
 

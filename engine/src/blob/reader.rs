@@ -100,9 +100,14 @@ impl<'a> Blob<'a> {
         self.file.len() as u64 + self.left_out
     }
 
-    /// Bytes of the file without its experts: what has to be in memory if it
-    /// cannot be read in place.
-    pub fn resident_bytes(&self) -> u64 {
+    /// Bytes of the file without its experts: header, manifest, all other
+    /// tensors, the tokenizer's section and the trailer. So much memory
+    /// [`storage::load`](crate::storage::load) takes where the file cannot be
+    /// read in place, besides the arena.
+    ///
+    /// Not [`MemoryContract::resident_bytes`](super::MemoryContract), the
+    /// payload's length, experts included, which has to stay readable.
+    pub fn loaded_bytes(&self) -> u64 {
         self.file_bytes() - self.manifest.expert_sizes().bytes
     }
 

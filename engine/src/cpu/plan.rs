@@ -19,7 +19,7 @@ use super::linear::panel_len;
 /// ```
 ///
 /// A file that is not read in place takes
-/// [`resident_bytes`](crate::blob::Blob::resident_bytes) besides.
+/// [`loaded_bytes`](crate::blob::Blob::loaded_bytes) besides.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Plan {
     /// What the plan is for.

@@ -7,7 +7,7 @@ use crate::blob::{ALIGNMENT, Blob, BlobError, Contents, HEADER_LEN, Header};
 /// Reads the briquette in `storage`, without its experts, into the front of
 /// `memory`; returns it and the memory that is left, which suits as an arena.
 /// Everything is checked as by [`Blob::open`], but `storage` may be larger than
-/// the file. [`Blob::resident_bytes`] are taken.
+/// the file. [`Blob::loaded_bytes`] are taken.
 ///
 /// # Errors
 /// If the storage fails, holds no usable briquette, or `memory` is too small or
@@ -48,7 +48,7 @@ fn read_resident(
     let payload = front(memory, header.payload_offset)?.len();
     let (start, mut rest) = memory.split_at_mut(payload);
     let contents = Contents::new(header, header.manifest(start)?)?;
-    let needed = contents.resident_bytes();
+    let needed = contents.loaded_bytes();
     if got < needed {
         return Err(EngineError::NeedsMemory { needed, got });
     }

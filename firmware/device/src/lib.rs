@@ -122,7 +122,7 @@ impl<'a, L: Read + ReadReady + Write> Device<'a, L> {
             ..PlanOptions::packed(blob.manifest())
         };
         let plan = Plan::new(blob.manifest(), options)?;
-        let resident = blob.resident_bytes();
+        let resident = blob.loaded_bytes();
         let isa = Isa::detect();
         let session = Session::with_storage(blob, storage, &plan, arena, Serial, isa)?;
         Ok(Self::with_session(session, &plan, resident, line, board))
@@ -131,7 +131,7 @@ impl<'a, L: Read + ReadReady + Write> Device<'a, L> {
     fn with_session(
         session: Session<'a>,
         plan: &Plan,
-        resident_bytes: u64,
+        loaded_bytes: u64,
         line: L,
         board: Board,
     ) -> Self {
@@ -146,7 +146,7 @@ impl<'a, L: Read + ReadReady + Write> Device<'a, L> {
                 scratch_bytes: plan.scratch_bytes(),
                 kv_bytes: plan.kv_bytes(),
                 flash_bytes: session.blob().file_bytes(),
-                resident_bytes,
+                loaded_bytes,
                 expert_slots: plan.expert_slots() as u32,
             },
             session,

@@ -145,7 +145,7 @@ pub struct Memory {
     pub flash_bytes: u64,
     /// Bytes of it that were loaded into RAM, besides the arena, because flash is
     /// not read in place; else 0.
-    pub resident_bytes: u64,
+    pub loaded_bytes: u64,
     /// Experts that the arena has slots for, if they are read when needed.
     pub expert_slots: u32,
 }

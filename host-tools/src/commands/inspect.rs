@@ -19,7 +19,18 @@ use crate::terminal::{self, bytes};
 #[command(after_help = "Examples:
   briquette inspect model.briq
   briquette inspect model.briq --context 512
-  briquette inspect model.briq --json | jq .memory")]
+  briquette inspect model.briq --json | jq .memory
+
+Bytes in the JSON object:
+  memory.scratch_bytes           working memory; grows with the batch
+  memory.kv_bytes                the cache; grows with the context
+  memory.arena_bytes             both: RAM for a model that is read in place
+  memory.resident_bytes          tensors and tokenizer: flash, or mapped file
+  not_mapped.loaded_bytes        all of the file but the experts: RAM besides the
+                                 arena where storage is not mapped
+  not_mapped.expert_slot_bytes   RAM for each expert kept in memory there
+  bytes_touched_per_token        weights read for a token, and experts among them
+  parts.*.bytes                  tensors without the padding between them")]
 pub(crate) struct Args {
     /// The briquette, or a signed update with one in it
     file: PathBuf,
@@ -229,7 +240,7 @@ fn report(blob: &Blob<'_>, plan: &Plan) -> Value {
             "resident_bytes": manifest.memory.resident_bytes,
         },
         "not_mapped": {
-            "resident_bytes": blob.resident_bytes(),
+            "loaded_bytes": blob.loaded_bytes(),
             "expert_slot_bytes": manifest.expert_sizes().largest,
             "experts": manifest.expert_sizes().count,
         },
@@ -374,7 +385,7 @@ impl std::fmt::Display for Page<'_> {
         writeln!(
             f,
             "  resident    {:>11}  all but the experts",
-            bytes(self.blob.resident_bytes())
+            bytes(self.blob.loaded_bytes())
         )?;
         writeln!(
             f,

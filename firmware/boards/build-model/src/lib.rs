@@ -159,7 +159,7 @@ fn arena_bytes(file: &[u8], expert_slots: u32) -> Result<(u64, u64), EngineError
     let promised = manifest.memory.scratch_bytes + manifest.memory.kv_bytes;
     let loaded = match expert_slots {
         0 => 0,
-        _ => blob.resident_bytes(),
+        _ => blob.loaded_bytes(),
     };
     let planned = plan.arena_bytes() + loaded;
     Ok((planned, promised + plan.slot_bytes() + loaded))

@@ -49,7 +49,7 @@ fn report(info: &DeviceInfo, statistics: &Statistics) -> Value {
             "scratch_bytes": info.memory.scratch_bytes,
             "kv_bytes": info.memory.kv_bytes,
             "flash_bytes": info.memory.flash_bytes,
-            "resident_bytes": info.memory.resident_bytes,
+            "loaded_bytes": info.memory.loaded_bytes,
             "expert_slots": info.memory.expert_slots,
         },
         "statistics": {
@@ -106,7 +106,7 @@ fn write_page(out: &mut impl Write, info: &DeviceInfo, statistics: &Statistics) 
         writeln!(
             out,
             "  flash is not mapped: {} of it in RAM besides the arena, which keeps {} experts",
-            bytes(memory.resident_bytes),
+            bytes(memory.loaded_bytes),
             memory.expert_slots
         )?;
     }
