@@ -22,16 +22,16 @@ pub fn touched_weight_bytes(blob: &Blob<'_>) -> Traffic {
             Role::Embedding => {
                 touched.weights += tensor.matrix(0).map_or(0, |m| m.row_bytes() as u64);
                 if config.tie_word_embeddings {
-                    touched.weights += record_bytes(record);
+                    touched.weights += record.matrix_bytes();
                 }
             }
-            _ => touched.weights += record_bytes(record),
+            _ => touched.weights += record.matrix_bytes(),
         }
     }
     for layer in 0..config.num_hidden_layers as usize {
         for tensor in blob.layer_tensors(layer) {
             let record = tensor.record();
-            let bytes = record_bytes(record) * uses(record, config);
+            let bytes = record.matrix_bytes() * uses(record, config);
             touched.weights += bytes;
             if record.role.is_expert() {
                 touched.experts += bytes;
@@ -50,15 +50,6 @@ fn uses(record: &TensorRecord, config: &ModelConfig) -> u64 {
         config.moe.map_or(0, |moe| u64::from(moe.top_k))
     } else {
         u64::from(record.count)
-    }
-}
-
-/// Bytes of one matrix, or of a vector.
-const fn record_bytes(record: &TensorRecord) -> u64 {
-    if record.role.is_vector() {
-        record.cols as u64 * 4
-    } else {
-        record.format.matrix_bytes(record.rows, record.cols)
     }
 }
 

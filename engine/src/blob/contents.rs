@@ -2,7 +2,7 @@
 
 use super::header::Header;
 use super::layout::{Due, Layout, Placer, expert_bytes};
-use super::manifest::expert_gates;
+use super::record::expert_gates;
 use super::{BlobError, LAYOUT_INTERLEAVED, LayerKind, Manifest, Role, TensorRecord};
 use crate::quant::NumberFormat;
 

@@ -6,7 +6,7 @@
 //! Writer and reader both walk [`Layout`]; a table that differs anywhere is
 //! refused, so there are no gaps, no overlaps and no extents past the end.
 
-use super::{LayerKind, ModelConfig, Role, Shape, TensorRecord, header::align};
+use super::{LayerKind, ModelConfig, Role, Shape, TensorRecord, header::align, record};
 use crate::quant::NumberFormat;
 
 /// Yields the tensors that a model has, in file order.
@@ -73,11 +73,7 @@ impl Iterator for Layout<'_> {
 impl Due {
     /// Bytes of one of the tensor's matrices, or of the vector.
     pub const fn matrix_bytes(&self, format: NumberFormat) -> u64 {
-        if self.role.is_vector() {
-            self.shape.cols as u64 * 4
-        } else {
-            format.matrix_bytes(self.shape.rows, self.shape.cols)
-        }
+        record::matrix_bytes(self.role, format, self.shape.rows, self.shape.cols)
     }
 }
 

@@ -2,8 +2,9 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{LayerKind, ModelConfig, Role};
-use crate::quant::{KvFormat, NumberFormat};
+use super::record::{TensorRecord, expert_gates};
+use super::{LayerKind, ModelConfig};
+use crate::quant::KvFormat;
 
 /// Everything but the weights. Strings and tables borrow from the file.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -108,15 +109,6 @@ impl Manifest<'_> {
     }
 }
 
-/// The entry of each layer's first expert tensor, of those in `tensors`: its
-/// offset, stride and count are those of the layer's experts.
-pub(crate) fn expert_gates(tensors: &[u8]) -> impl Iterator<Item = TensorRecord> {
-    let entries = tensors.as_chunks().0.iter();
-    entries
-        .filter_map(TensorRecord::decode)
-        .filter(|record| record.role == Role::ExpertGate)
-}
-
 /// How a conversation becomes text.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Chat<'a> {
@@ -149,72 +141,4 @@ pub struct Provenance<'a> {
     pub options: &'a str,
     /// SHA-256 over the checkpoint's bytes as they were read.
     pub source_sha256: [u8; 32],
-}
-
-/// One entry of the tensor table: fixed-size little-endian fields in this
-/// order, so that entry `i` is found without reading those before it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct TensorRecord {
-    /// What the tensor is for (one byte).
-    pub role: Role,
-    /// Number format (one byte).
-    pub format: NumberFormat,
-    /// Layer, or [`TensorRecord::MODEL`] (two bytes).
-    pub layer: u16,
-    /// Number of matrices (four bytes).
-    pub count: u32,
-    /// Outputs of each (four bytes).
-    pub rows: u32,
-    /// Inputs of each (four bytes).
-    pub cols: u32,
-    /// First byte inside the payload (eight bytes).
-    pub offset: u64,
-    /// Bytes from one matrix to the next (eight bytes).
-    pub stride: u64,
-}
-
-impl TensorRecord {
-    /// Bytes of an encoded record.
-    pub const BYTES: usize = 32;
-
-    /// The layer number of the model's own tensors.
-    pub const MODEL: u16 = u16::MAX;
-
-    /// Bytes of all matrices and what lies between them: for an expert's
-    /// tensor, of the layer's experts.
-    pub(crate) const fn experts_bytes(&self) -> u64 {
-        self.stride.saturating_mul(self.count as u64)
-    }
-
-    /// The record's bytes.
-    pub fn encode(&self) -> [u8; Self::BYTES] {
-        let mut bytes = [0; Self::BYTES];
-        bytes[0] = self.role as u8;
-        bytes[1] = self.format as u8;
-        bytes[2..4].copy_from_slice(&self.layer.to_le_bytes());
-        bytes[4..8].copy_from_slice(&self.count.to_le_bytes());
-        bytes[8..12].copy_from_slice(&self.rows.to_le_bytes());
-        bytes[12..16].copy_from_slice(&self.cols.to_le_bytes());
-        bytes[16..24].copy_from_slice(&self.offset.to_le_bytes());
-        bytes[24..32].copy_from_slice(&self.stride.to_le_bytes());
-        bytes
-    }
-
-    /// The record in `bytes`, or `None` if its role or format is unknown.
-    pub fn decode(bytes: &[u8; Self::BYTES]) -> Option<Self> {
-        let u32_at = |at: usize| {
-            u32::from_le_bytes([bytes[at], bytes[at + 1], bytes[at + 2], bytes[at + 3]])
-        };
-        let u64_at = |at: usize| u64::from(u32_at(at)) | u64::from(u32_at(at + 4)) << 32;
-        Some(Self {
-            role: *Role::from_index(bytes[0])?,
-            format: *NumberFormat::ALL.get(usize::from(bytes[1]))?,
-            layer: u16::from_le_bytes([bytes[2], bytes[3]]),
-            count: u32_at(4),
-            rows: u32_at(8),
-            cols: u32_at(12),
-            offset: u64_at(16),
-            stride: u64_at(24),
-        })
-    }
 }

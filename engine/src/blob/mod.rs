@@ -11,6 +11,7 @@ mod header;
 mod layout;
 mod manifest;
 mod reader;
+mod record;
 mod tensor;
 
 pub use check::MAX_TOP_K;
@@ -24,7 +25,8 @@ pub use header::{
 pub use layout::{Due, Layout, Placer, expert_bytes};
 pub use manifest::{
     Chat, ExpertSizes, LAYOUT_INTERLEAVED, MAX_STOP_TOKENS, Manifest, MemoryContract, Provenance,
-    SingleTurn, TensorRecord,
+    SingleTurn,
 };
 pub use reader::{ADDRESS_ALIGNMENT, Blob, Tensor, Tensors};
+pub use record::TensorRecord;
 pub use tensor::{Part, Role, Shape};

@@ -3,7 +3,7 @@
 use sha2::{Digest, Sha256};
 
 use super::header::{self, HEADER_LEN, Header};
-use super::manifest::expert_gates;
+use super::record::expert_gates;
 use super::{BlobError, Contents, LayerKind, Manifest, Role, TensorRecord};
 use crate::quant::Matrix;
 

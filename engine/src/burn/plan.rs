@@ -146,7 +146,7 @@ impl Weights {
 
     fn add<B: DecoderBackend>(&mut self, record: TensorRecord) {
         let bytes = if record.role.is_vector() {
-            u64::from(record.cols) * 4
+            record.matrix_bytes()
         } else {
             B::matrix_bytes(&record)
         };

@@ -3,7 +3,7 @@
 use std::io::Write;
 use std::path::PathBuf;
 
-use briquette_engine::blob::{Attention, Blob, Part, Role, Scoring, TensorRecord};
+use briquette_engine::blob::{Attention, Blob, Part, Scoring, TensorRecord};
 use briquette_engine::cpu::{Plan, PlanOptions};
 use briquette_engine::kv::RowLayout;
 use serde_json::{Value, json};
@@ -128,8 +128,8 @@ fn part_sizes(blob: &Blob<'_>) -> Vec<PartSize> {
         let Some(size) = index.and_then(|index| sizes.get_mut(index)) else {
             continue;
         };
-        size.bytes += tensor_bytes(&record);
-        size.parameters += parameters(&record);
+        size.bytes += record.bytes();
+        size.parameters += record.parameters();
         if !size.formats.contains(&record.format.name()) {
             size.formats.push(record.format.name());
         }
@@ -151,7 +151,7 @@ fn records(blob: &Blob<'_>) -> Vec<TensorRecord> {
 fn mtp_bytes(blob: &Blob<'_>) -> Option<u64> {
     let layer = blob.manifest().mtp_layer()?;
     let tensors = blob.layer_tensors(layer);
-    Some(tensors.map(|tensor| tensor_bytes(tensor.record())).sum())
+    Some(tensors.map(|tensor| tensor.record().bytes()).sum())
 }
 
 /// What guessing ahead adds to the arena.
@@ -162,20 +162,6 @@ fn mtp_arena_bytes(blob: &Blob<'_>, plan: &Plan) -> Option<u64> {
     };
     let with = Plan::new(blob.manifest(), options).ok()?;
     Some(with.arena_bytes() - plan.arena_bytes())
-}
-
-fn tensor_bytes(record: &TensorRecord) -> u64 {
-    if record.role.is_vector() {
-        return u64::from(record.cols) * 4;
-    }
-    u64::from(record.count) * record.format.matrix_bytes(record.rows, record.cols)
-}
-
-fn parameters(record: &TensorRecord) -> u64 {
-    if record.role == Role::RopeInverseFrequency {
-        return 0;
-    }
-    u64::from(record.count) * u64::from(record.rows) * u64::from(record.cols)
 }
 
 fn report(blob: &Blob<'_>, plan: &Plan) -> Value {

@@ -144,7 +144,7 @@ pub fn press(
         .transpose()?;
 
     let mut output = Output::create(path, &header)?;
-    let total = records.iter().map(numbers).sum();
+    let total = records.iter().map(TensorRecord::numbers).sum();
     let mut writer = TensorWriter {
         weights: &mut source.weights,
         output: &mut output,
@@ -218,10 +218,6 @@ const fn tensor_id(role: Role, layer: u16) -> TensorId {
             layer as u32
         },
     }
-}
-
-const fn numbers(record: &TensorRecord) -> u64 {
-    record.count as u64 * record.rows as u64 * record.cols as u64
 }
 
 /// Reads, rounds and writes tensors in file order.
