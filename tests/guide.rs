@@ -4,7 +4,7 @@ use briquette::pack::WeightFormat;
 use briquette::text::TextModel;
 use briquette_engine::quant::KvFormat;
 use briquette_engine::text::{
-    Guide, GuideError, GuideOptions, Part, Tag, TagRules, TagStream, Tokenizer,
+    Guide, GuideError, GuideOptions, Part, Stops, Tag, TagRules, TagStream, Tokenizer,
 };
 use briquette_tests::{Packed, repository};
 use proptest::prelude::*;
@@ -15,7 +15,7 @@ use rand_xoshiro::rand_core::{Rng, SeedableRng};
 /// What a model of random taste writes under the guide.
 fn write(tokenizer: &Tokenizer<'_>, options: GuideOptions, seed: u64, limit: usize) -> Vec<u32> {
     let mut rng = Xoshiro256PlusPlus::seed_from_u64(seed);
-    let mut guide = Guide::new(*tokenizer, options).unwrap();
+    let mut guide = Guide::new(*tokenizer, Stops::new(&[], tokenizer), options).unwrap();
     let mut tokens = Vec::new();
     while !guide.is_done() && tokens.len() < limit {
         let draw = |_| (rng.next_u32() >> 8) as f32 / (1 << 24) as f32;
@@ -128,6 +128,29 @@ fn the_form_holds_whatever_the_model_prefers() {
     });
 }
 
+/// A stop token that only the manifest names ends nothing halfway, and can be what
+/// ends a complete output.
+#[test]
+fn the_manifest_s_stop_tokens_are_known_too() {
+    for_tokenizers(|name, tokenizer| {
+        let stop = tokenizer.id_of(b"a").or(tokenizer.id_of(b" pump")).unwrap();
+        let stops = Stops::new(&[stop], tokenizer);
+        assert!(stops.contains(stop), "{name}");
+        assert!(tokenizer.eos().is_none_or(|eos| stops.first() == Some(eos)));
+        let options = GuideOptions {
+            guarantee: true,
+            thinking: u32::MAX,
+            total: 100,
+            start: Part::Thinking,
+            rules: TagRules::SPELT,
+        };
+        let guide = Guide::new(*tokenizer, stops, options).unwrap();
+        let mut logits = vec![0.0; tokenizer.vocabulary() as usize];
+        guide.constrain(&mut logits);
+        assert_eq!(logits[stop as usize], f32::NEG_INFINITY, "{name}");
+    });
+}
+
 /// Tokens of all tags: one less is refused, with the number.
 fn needed(tokenizer: &Tokenizer<'_>) -> u32 {
     let options = GuideOptions {
@@ -137,7 +160,7 @@ fn needed(tokenizer: &Tokenizer<'_>) -> u32 {
         start: Part::Outside,
         rules: TagRules::SPELT,
     };
-    match Guide::new(*tokenizer, options) {
+    match Guide::new(*tokenizer, Stops::new(&[], tokenizer), options) {
         Err(GuideError::TooShort { needed, total: 3 }) => needed,
         other => panic!("{other:?}"),
     }
@@ -154,7 +177,7 @@ fn a_budget_alone_closes_the_thought_and_opens_the_answer() {
                 start: Part::Thinking,
                 rules: TagRules::SPELT,
             };
-            let mut guide = Guide::new(*tokenizer, options).unwrap();
+            let mut guide = Guide::new(*tokenizer, Stops::new(&[], tokenizer), options).unwrap();
             let mut tokens = Vec::new();
             for _ in 0..thinking + 30 {
                 let mut logits = vec![0.0; tokenizer.vocabulary() as usize];

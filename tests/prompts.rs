@@ -278,7 +278,10 @@ fn folders_prompts_begin_as_in_transformers() {
 #[test]
 fn a_folder_s_ends_are_in_its_tokenizer_too() {
     let ends = |source: &Source| -> Vec<u32> {
-        Tokenizer::new(&source.tokenizer).unwrap().stops().collect()
+        Tokenizer::new(&source.tokenizer)
+            .unwrap()
+            .section_stops()
+            .collect()
     };
     let (path, source) = folder(json!({"eos_token": "<think>"}), None);
     // The tokenizer's own end joins the one of generation_config.json.
@@ -304,7 +307,10 @@ fn an_end_among_the_padding_opens() {
     let source = open(path.path());
     assert_eq!(source.stop_tokens, [515]);
     let tokenizer = Tokenizer::new(&source.tokenizer).unwrap();
-    assert_eq!((tokenizer.eos(), tokenizer.stops().count()), (None, 0));
+    assert_eq!(
+        (tokenizer.eos(), tokenizer.section_stops().count()),
+        (None, 0)
+    );
 }
 
 /// Whatever is wrong with special tokens shows when a file is packed.

@@ -201,6 +201,7 @@ fn reasoning_allocates_nothing() {
     let before = ALLOCATIONS.load(Ordering::SeqCst);
     let blob = Blob::open(bytes).unwrap();
     let tokenizer = Tokenizer::new(blob.tokenizer_section()).unwrap();
+    let stops = blob.stops(&tokenizer);
     let mut session = Session::new(blob, &plan, memory).unwrap();
     let options = EncodeOptions {
         add_special: true,
@@ -219,7 +220,7 @@ fn reasoning_allocates_nothing() {
         start: Part::Outside,
         rules: TagRules::SPELT,
     };
-    let mut guide = Guide::new(tokenizer, options).unwrap();
+    let mut guide = Guide::new(tokenizer, stops, options).unwrap();
     let mut sampler = Sampler::new(SamplerOptions::default());
     let mut stream = TagStream::new(Part::Outside, TagRules::SPELT);
     let mut logits = session.prefill(&ids[..count.unwrap()]).unwrap();

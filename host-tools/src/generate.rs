@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use briquette_engine::cpu::StorageTraffic;
 use briquette_engine::snapshot::SnapshotError;
 use briquette_engine::text::{
-    Candidates, Guide, GuideError, GuideOptions, Part, Sampler, SamplerError, TagRules,
+    Candidates, Guide, GuideError, GuideOptions, Part, Sampler, SamplerError, TagRules, answer_room,
 };
 use briquette_engine::{EngineError, Executor};
 
@@ -172,7 +172,7 @@ impl<'s, 'a> Conversation<'s, 'a> {
             let Some(token) = sampled.pop_front() else {
                 break Stop::Length;
             };
-            if text.is_stop(token) {
+            if text.stops().contains(token) {
                 break Stop::EndOfText;
             }
             if tokens.len() == limits.tokens {
@@ -197,7 +197,7 @@ impl<'s, 'a> Conversation<'s, 'a> {
             if draft.is_empty() {
                 sampled.push_back(self.take_in(&[token], sampler, limits, guide.as_mut())?);
             } else {
-                let may_follow = |token| !text.is_stop(token);
+                let may_follow = |token| !text.stops().contains(token);
                 self.try_draft(
                     &draft,
                     sampler,
@@ -236,8 +236,7 @@ impl<'s, 'a> Conversation<'s, 'a> {
         if limits.thinking.is_none() && !limits.guarantee {
             return Ok(None);
         }
-        // The last token of an answer need not be computed.
-        let room = self.session.context().saturating_sub(prompt.len()) + 1;
+        let room = answer_room(self.session.context(), prompt.len());
         let options = GuideOptions {
             guarantee: limits.guarantee,
             thinking: limits.thinking.unwrap_or(u32::MAX),
@@ -245,7 +244,7 @@ impl<'s, 'a> Conversation<'s, 'a> {
             start,
             rules: limits.tags,
         };
-        Guide::new(*text.tokenizer(), options).map(Some)
+        Guide::new(*text.tokenizer(), text.stops().clone(), options).map(Some)
     }
 
     /// Forgets what differs from `prompt`; returns how many tokens stay. At

@@ -1,6 +1,6 @@
 //! Thinking and answer, apart, while a model writes them.
 
-use briquette_engine::text::{Part, Tag, TagRules, TagStream, Tokenizer, Utf8Stream};
+use briquette_engine::text::{Part, TagRules, TagStream, Tokenizer, Utf8Stream};
 
 /// Turns tokens into text and tells which part of the answer it belongs to.
 #[derive(Debug)]
@@ -25,11 +25,9 @@ impl<'a> PartStream<'a> {
     /// Takes a token; calls `emit` with the text that is certain now. Tokens of
     /// the protocol have no text; tags separate the parts.
     pub fn push(&mut self, token: u32, mut emit: impl FnMut(Part, &str)) {
-        let bytes = self.tokenizer.token_bytes(token);
-        let is_tag = Tag::ALL.iter().any(|tag| tag.text().as_bytes() == bytes);
-        if self.tokenizer.flags(token).special && !is_tag {
+        let Some(bytes) = self.tokenizer.shown_bytes(token) else {
             return;
-        }
+        };
         let (utf8, last) = (&mut self.utf8, &mut self.part);
         self.tags.push_token(token, bytes, |part, bytes| {
             if part != *last {

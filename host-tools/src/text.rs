@@ -3,7 +3,7 @@
 use std::ops::Range;
 
 use briquette_engine::blob::Blob;
-use briquette_engine::text::{EncodeOptions, Scratch, TagRules, Tokenizer, TokenizerError};
+use briquette_engine::text::{EncodeOptions, Scratch, Stops, TagRules, Tokenizer, TokenizerError};
 
 use crate::chat::{ChatError, ChatTemplate, Clock, Message};
 use crate::strangers;
@@ -13,7 +13,7 @@ use crate::strangers;
 pub struct TextModel<'a> {
     tokenizer: Tokenizer<'a>,
     template: Option<ChatTemplate>,
-    stop_tokens: Vec<u32>,
+    stops: Stops<'a>,
 }
 
 /// A prompt as the model gets it.
@@ -61,12 +61,10 @@ impl<'a> TextModel<'a> {
             eos_token: name(tokenizer.eos()),
             clock: Clock::System,
         });
-        let mut stop_tokens: Vec<u32> = blob.manifest().stop_tokens.to_vec();
-        stop_tokens.extend(tokenizer.stops());
         Ok(Self {
+            stops: blob.stops(&tokenizer),
             tokenizer,
             template,
-            stop_tokens,
         })
     }
 
@@ -89,9 +87,9 @@ impl<'a> TextModel<'a> {
         self.template.is_some()
     }
 
-    /// Whether a generation ends at this token.
-    pub fn is_stop(&self, token: u32) -> bool {
-        self.stop_tokens.contains(&token)
+    /// The tokens at which an answer ends.
+    pub const fn stops(&self) -> &Stops<'a> {
+        &self.stops
     }
 
     /// The tags that the model separates thought and answer with.

@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 use super::record::{TensorRecord, expert_gates};
 use super::{LayerKind, ModelConfig};
 use crate::quant::KvFormat;
+use crate::text::{MAX_STOP_TOKENS, SingleTurn};
 
 /// Everything but the weights. Strings and tables borrow from the file.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -24,7 +25,7 @@ pub struct Manifest<'a> {
     pub tensors: &'a [u8],
     /// Bytes of the tokenizer's section, which ends the payload; 0 without one.
     pub tokenizer_len: u64,
-    /// Tokens that end a generation.
+    /// Stop tokens; not all of them, see [`Blob::stops`](super::Blob::stops).
     pub stop_tokens: heapless::Vec<u32, MAX_STOP_TOKENS>,
     /// How a conversation becomes text.
     #[serde(borrow)]
@@ -55,9 +56,6 @@ impl Manifest<'_> {
 
 /// The only block layout so far: 16 rows interleaved ([`crate::quant`]).
 pub const LAYOUT_INTERLEAVED: u8 = 1;
-
-/// Stop tokens that a manifest can hold.
-pub const MAX_STOP_TOKENS: usize = 16;
 
 /// The exact bytes that a session needs, at the packed context and batch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -117,15 +115,6 @@ pub struct Chat<'a> {
     /// The same for one user message, for devices: the text around it.
     #[serde(borrow)]
     pub single_turn: Option<SingleTurn<'a>>,
-}
-
-/// Text before and after one user message.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub struct SingleTurn<'a> {
-    /// Before the message.
-    pub prefix: &'a str,
-    /// After it: the answer follows.
-    pub suffix: &'a str,
 }
 
 /// Where a briquette comes from.

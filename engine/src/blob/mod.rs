@@ -14,6 +14,7 @@ mod reader;
 mod record;
 mod tensor;
 
+pub use crate::text::{MAX_STOP_TOKENS, SingleTurn};
 pub use check::MAX_TOP_K;
 pub use config::{Attention, Gqa, LayerKind, Mla, ModelConfig, Moe, Router, Scoring};
 pub(crate) use contents::Contents;
@@ -23,10 +24,7 @@ pub use header::{
     TRAILER_LEN, align, trailer,
 };
 pub use layout::{Due, Layout, Placer, expert_bytes};
-pub use manifest::{
-    Chat, ExpertSizes, LAYOUT_INTERLEAVED, MAX_STOP_TOKENS, Manifest, MemoryContract, Provenance,
-    SingleTurn,
-};
+pub use manifest::{Chat, ExpertSizes, LAYOUT_INTERLEAVED, Manifest, MemoryContract, Provenance};
 pub use reader::{ADDRESS_ALIGNMENT, Blob, Tensor, Tensors};
 pub use record::TensorRecord;
 pub use tensor::{Part, Role, Shape};

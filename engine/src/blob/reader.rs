@@ -6,6 +6,7 @@ use super::header::{self, HEADER_LEN, Header};
 use super::record::expert_gates;
 use super::{BlobError, Contents, LayerKind, Manifest, Role, TensorRecord};
 use crate::quant::Matrix;
+use crate::text::{Stops, Tokenizer};
 
 /// A checked briquette. All accessors are total: what the checks at opening
 /// guarantee is not checked again, and what they do not is `None`.
@@ -135,6 +136,11 @@ impl<'a> Blob<'a> {
     /// The tokenizer's section; empty without one.
     pub const fn tokenizer_section(&self) -> &'a [u8] {
         self.tokenizer
+    }
+
+    /// The tokens at which an answer ends, where `tokenizer` is this briquette's.
+    pub fn stops(&self, tokenizer: &Tokenizer<'a>) -> Stops<'a> {
+        Stops::new(&self.manifest.stop_tokens, tokenizer)
     }
 
     /// What layer `layer` is made of.

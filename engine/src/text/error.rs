@@ -45,6 +45,14 @@ pub enum TokenizerError {
         /// Words given.
         got: usize,
     },
+    /// A message and the text around it do not fit in the buffer given.
+    #[error("a message and what its template puts around it take {needed} bytes, got {got}")]
+    NeedsJoined {
+        /// Bytes of the whole text.
+        needed: usize,
+        /// Bytes given.
+        got: usize,
+    },
     /// The normalised text does not fit in the scratch.
     #[error("normalising needs up to {needed} bytes of scratch, got {got}")]
     NeedsText {

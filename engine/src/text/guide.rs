@@ -2,7 +2,7 @@
 //! the output cannot be anything but `<think>…</think><answer>…</answer>`.
 
 use super::tags::{LONGEST, Step, Tag, TagMatcher};
-use super::{EncodeOptions, Part, Scratch, TagRules, Tokenizer, TokenizerError};
+use super::{EncodeOptions, Part, Scratch, Stops, TagRules, Tokenizer, TokenizerError};
 
 /// What a guide makes sure of.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -72,6 +72,8 @@ pub struct Guide<'a> {
     options: GuideOptions,
     /// The tokens of each tag, in the order of [`Tag::ALL`].
     tags: [heapless::Vec<u32, LONGEST>; 4],
+    stops: Stops<'a>,
+    /// The stop token that ends a complete output.
     end: u32,
     state: State,
     matcher: TagMatcher,
@@ -85,20 +87,25 @@ pub struct Guide<'a> {
 const ANSWER_ROOM: u32 = 32;
 
 impl<'a> Guide<'a> {
-    /// A guide for an output that follows a prompt.
+    /// A guide for an output that follows a prompt. None of `stops` may come
+    /// before the output is complete; the first of them then ends it.
     ///
     /// # Errors
     /// If the tokenizer cannot write the tags, the model has no token that
     /// ends a text, or the output has no room for the tags.
-    pub fn new(tokenizer: Tokenizer<'a>, options: GuideOptions) -> Result<Self, GuideError> {
+    pub fn new(
+        tokenizer: Tokenizer<'a>,
+        stops: Stops<'a>,
+        options: GuideOptions,
+    ) -> Result<Self, GuideError> {
         let [think, end_think, answer, end_answer] = Tag::ALL.map(|tag| write(&tokenizer, tag));
         let tags = [think?, end_think?, answer?, end_answer?];
-        let end = tokenizer.eos().or_else(|| tokenizer.stops().next());
         let rules = options.rules.asked_for(options.guarantee, true);
         let guide = Self {
             tokenizer,
             options: GuideOptions { rules, ..options },
-            end: end.ok_or(GuideError::NoEnd)?,
+            end: stops.first().ok_or(GuideError::NoEnd)?,
+            stops,
             state: match (options.guarantee, options.start) {
                 (true, Part::Outside) => State::Writing {
                     tag: Tag::Think,
@@ -155,8 +162,7 @@ impl<'a> Guide<'a> {
         let control = specials
             .filter(|token| token.text != closing.text().as_bytes())
             .map(|token| token.id)
-            .chain(self.tokenizer.stops())
-            .chain([self.end]);
+            .chain(self.stops.iter());
         for id in control {
             if let Some(logit) = logits.get_mut(id as usize) {
                 *logit = f32::NEG_INFINITY;

@@ -108,19 +108,16 @@ impl<'a> Tokenizer<'a> {
         id(self.section.header.bos)
     }
 
-    /// The end-of-text token.
+    /// The end-of-text token: one of those that end an answer, see
+    /// [`Blob::stops`](crate::blob::Blob::stops).
     pub fn eos(&self) -> Option<u32> {
         id(self.section.header.eos)
     }
 
-    /// The tokens that end an answer: end of text, end of turn.
-    pub fn stops(&self) -> impl Iterator<Item = u32> + 'a {
+    /// The stop tokens that the section lists: not all at which an answer ends,
+    /// and often none. [`Blob::stops`](crate::blob::Blob::stops) has them all.
+    pub fn section_stops(&self) -> impl Iterator<Item = u32> + 'a {
         self.section.stops.iter()
-    }
-
-    /// Whether generation ends at this token.
-    pub fn is_stop(&self, id: u32) -> bool {
-        self.stops().any(|stop| stop == id)
     }
 
     /// The tokens put before a text if special tokens are asked for, such as

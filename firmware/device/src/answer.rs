@@ -1,6 +1,6 @@
 //! Answers to people.
 
-use briquette_engine::text::{Guide, Part, Tag, TagStream, Tokenizer};
+use briquette_engine::text::{Guide, Part, TagStream};
 use briquette_protocol::{Frames, Refusal, Response, StopReason};
 use embedded_io::{Read, ReadReady, Write};
 use embedded_storage::nor_flash::NorFlash;
@@ -45,12 +45,10 @@ impl<'a, L: Read + ReadReady + Write, F: NorFlash> Device<'a, L, F> {
             Err(refusal) => return Ok(Err(refusal)),
         };
         for left in (0..task.tokens).rev() {
-            if self.ends(&tokenizer, token) {
+            if task.stops.contains(token) {
                 return Ok(Ok(StopReason::EndOfText));
             }
-            let bytes = tokenizer.token_bytes(token);
-            let is_tag = Tag::ALL.iter().any(|tag| tag.text().as_bytes() == bytes);
-            if is_tag || !tokenizer.flags(token).special {
+            if let Some(bytes) = tokenizer.shown_bytes(token) {
                 self.show(|emit| stream.push_token(token, bytes, emit))?;
             }
             if task.guide.as_ref().is_some_and(Guide::is_done) {
@@ -70,15 +68,6 @@ impl<'a, L: Read + ReadReady + Write, F: NorFlash> Device<'a, L, F> {
             }
         }
         Ok(Ok(StopReason::Length))
-    }
-
-    /// Whether an answer ends at `token`. The manifest and the tokenizer may each
-    /// name tokens that the other does not.
-    fn ends(&self, tokenizer: &Tokenizer<'_>, token: u32) -> bool {
-        let manifest = self.session.blob().manifest();
-        manifest.stop_tokens.contains(&token)
-            || tokenizer.is_stop(token)
-            || tokenizer.eos() == Some(token)
     }
 
     /// Takes in `last`, or the whole prompt, and chooses what follows.

@@ -1,8 +1,8 @@
 //! From a person's prompt to tokens and the way to answer them.
 
-use briquette_engine::blob::SingleTurn;
 use briquette_engine::text::{
-    EncodeOptions, Guide, GuideOptions, Part, Sampler, SamplerOptions, Scratch, TagRules, Tokenizer,
+    Guide, GuideOptions, Part, Sampler, SamplerOptions, Scratch, SingleTurn, Stops, TagRules,
+    Tokenizer, answer_room,
 };
 use briquette_protocol::{MAX_TEXT, Prompt, Refusal};
 use embedded_io::{Read, ReadReady, Write};
@@ -23,6 +23,8 @@ pub(super) struct Task<'a> {
     pub(super) tokens: u32,
     /// What keeps the answer in its form, if asked for.
     pub(super) guide: Option<Guide<'a>>,
+    /// The tokens that end it.
+    pub(super) stops: Stops<'a>,
     /// How tags are told from text.
     pub(super) tags: TagRules,
     /// Where the prompt leaves the model.
@@ -45,8 +47,8 @@ impl<'a, L: Read + ReadReady + Write, F: NorFlash> Device<'a, L, F> {
             return Err(Refusal::Sampling);
         }
         let ids = encode(&tokenizer, manifest.chat.single_turn, prompt.text)?;
-        // The last token of an answer need not be computed.
-        let room = (self.session.context() + 1).saturating_sub(ids.len());
+        let stops = self.session.blob().stops(&tokenizer);
+        let room = answer_room(self.session.context(), ids.len());
         let tokens = prompt.tokens.min(room as u32);
         let tags = TagRules::of_model(&tokenizer, manifest.chat.template)
             .asked_for(prompt.guarantee, prompt.thinking.is_some());
@@ -59,11 +61,14 @@ impl<'a, L: Read + ReadReady + Write, F: NorFlash> Device<'a, L, F> {
             rules: tags,
         };
         let guided = prompt.guarantee || prompt.thinking.is_some();
-        let guide = guided.then(|| Guide::new(tokenizer, guide)).transpose();
+        let guide = guided
+            .then(|| Guide::new(tokenizer, stops.clone(), guide))
+            .transpose();
         Ok(Task {
             ids,
             tokens,
             guide: guide.map_err(|_| Refusal::Form)?,
+            stops,
             tags,
             part,
             sampler: Sampler::new(SamplerOptions {
@@ -76,8 +81,7 @@ impl<'a, L: Read + ReadReady + Write, F: NorFlash> Device<'a, L, F> {
     }
 }
 
-/// The tokens of a prompt, with the chat template's text around it. A special
-/// token comes from the template alone; where the prompt spells one, it is text.
+/// The tokens of a prompt, with the chat template's text around it.
 fn encode(
     tokenizer: &Tokenizer<'_>,
     turn: Option<SingleTurn<'_>>,
@@ -86,29 +90,18 @@ fn encode(
     if text.len() > MAX_TEXT {
         return Err(Refusal::TooLong);
     }
-    let mut whole = heapless::String::<{ 2 * MAX_TEXT }>::new();
-    let around = turn.map_or(("", ""), |turn| (turn.prefix, turn.suffix));
-    let text = text.trim();
-    for part in [around.0, text, around.1] {
-        whole.push_str(part).map_err(|_| Refusal::TooLong)?;
-    }
+    let mut joined = [0; 2 * MAX_TEXT];
     let mut words = [0; 5 * MAX_TEXT];
     let mut normalized = [0; 6 * MAX_TEXT];
     let mut scratch = Scratch {
         words: &mut words,
         text: &mut normalized,
     };
-    let options = EncodeOptions {
-        // The template writes these tokens itself.
-        add_special: turn.is_none(),
-        parse_special: true,
-    };
     let mut ids = heapless::Vec::new();
     ids.resize_default(MAX_PROMPT)
         .map_err(|_| Refusal::TooLong)?;
-    let strangers = around.0.len()..around.0.len() + text.len();
     let count = tokenizer
-        .encode_around(&whole, &[strangers], options, &mut ids, &mut scratch)
+        .encode_message(turn, text, &mut joined, &mut ids, &mut scratch)
         .map_err(|_| Refusal::TooLong)?;
     ids.truncate(count);
     if ids.is_empty() {

@@ -146,8 +146,9 @@ impl Player {
         };
         let guide = options
             .guarantee
-            .then(|| Guide::new(*text.tokenizer(), guide).map_err(GenerateError::from))
-            .transpose()?;
+            .then(|| Guide::new(*text.tokenizer(), text.stops().clone(), guide))
+            .transpose()
+            .map_err(GenerateError::from)?;
         let plan = Plan::new(blob.manifest(), PlanOptions::packed(blob.manifest()))?;
         let mut arena = Arena::for_plan(&plan)?;
         let mut session = Session::new(blob, &plan, arena.bytes_mut())?;
