@@ -5,16 +5,20 @@ use crate::blob::{Blob, HEADER_LEN};
 
 use super::BlockStorage;
 
-/// Fills `bytes` with what is stored from `offset` on.
+/// Fills `bytes`, if there are any, with what is stored from `offset` on.
 pub(crate) fn read(
     storage: &mut dyn BlockStorage,
     offset: u64,
     bytes: &mut [u8],
 ) -> Result<(), EngineError> {
-    let failed = EngineError::Storage {
-        offset,
-        bytes: bytes.len() as u64,
-    };
+    if bytes.is_empty() {
+        return Ok(());
+    }
+    let len = bytes.len() as u64;
+    let failed = EngineError::Storage { offset, bytes: len };
+    if storage.capacity() < offset.saturating_add(len) {
+        return Err(failed);
+    }
     storage.read(offset, bytes).map_err(|_| failed)
 }
 

@@ -1,6 +1,6 @@
 //! Reading a briquette's resident part.
 
-use super::BlockStorage;
+use super::{BlockStorage, read};
 use crate::EngineError;
 use crate::blob::{ALIGNMENT, Blob, BlobError, Contents, HEADER_LEN, Header};
 
@@ -71,19 +71,4 @@ fn front(memory: &mut [u8], needed: u64) -> Result<&mut [u8], EngineError> {
         .ok()
         .and_then(|bytes| memory.get_mut(..bytes))
         .ok_or(EngineError::NeedsMemory { needed, got })
-}
-
-/// Reads `bytes`, if there are any.
-fn read(storage: &mut dyn BlockStorage, offset: u64, bytes: &mut [u8]) -> Result<(), EngineError> {
-    if bytes.is_empty() {
-        return Ok(());
-    }
-    let failed = EngineError::Storage {
-        offset,
-        bytes: bytes.len() as u64,
-    };
-    if storage.capacity() < offset.saturating_add(bytes.len() as u64) {
-        return Err(failed);
-    }
-    storage.read(offset, bytes).map_err(|_| failed)
 }
