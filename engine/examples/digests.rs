@@ -10,11 +10,8 @@ use std::error::Error;
 
 use briquette_engine::blob::Blob;
 use briquette_engine::cpu::{ArenaLine, Plan, PlanOptions, Serial};
-use briquette_engine::{Isa, Session};
+use briquette_engine::{Isa, Session, logits_digest};
 use bytemuck::Zeroable;
-
-/// Of the logits as little-endian `f32`.
-const CRC: crc::Crc<u32> = crc::Crc::<u32>::new(&crc::CRC_32_ISO_HDLC);
 
 fn main() -> Result<(), Box<dyn Error>> {
     let mut arguments = std::env::args().skip(1);
@@ -39,11 +36,7 @@ fn digests(file: &[u8], ids: &[u32], isa: Isa) -> Result<Vec<String>, Box<dyn Er
     let mut row = vec![0.0; vocab_size];
     let mut digests = Vec::new();
     session.score(ids, &mut row, |_, logits| {
-        let mut digest = CRC.digest();
-        for logit in logits.iter() {
-            digest.update(&logit.to_le_bytes());
-        }
-        digests.push(format!("{:08x}", digest.finalize()));
+        digests.push(format!("{:08x}", logits_digest(logits)));
     })?;
     Ok(digests)
 }

@@ -12,6 +12,7 @@ pub mod blob;
 pub mod burn;
 pub mod cpu;
 mod cut;
+mod digest;
 mod error;
 mod execute;
 // For this repository's tools and benchmarks; not part of the interface.
@@ -23,6 +24,7 @@ pub mod storage;
 pub mod text;
 
 pub use cpu::{Plan, Session};
+pub use digest::logits_digest;
 pub use error::EngineError;
 pub use execute::{Executor, PlanOptions, StorageTraffic, Traffic, snapshot};
 pub use kernels::Isa;

@@ -8,7 +8,7 @@ use briquette::loaded::{Arena, BriqFile};
 use briquette::pack::{FormatChoice, PackOptions, WeightFormat, press};
 use briquette_engine::cpu::{Plan, PlanOptions, Serial, Team};
 use briquette_engine::quant::KvFormat;
-use briquette_engine::{Isa, Session};
+use briquette_engine::{Isa, Session, logits_digest};
 use tempfile::TempDir;
 
 /// A packed checkpoint in a temporary folder.
@@ -164,12 +164,10 @@ pub fn most_likely(logits: &[f32]) -> u32 {
 
 /// CRC-32 of each token's logits, as devices digest theirs.
 pub fn digests(logits: &[f32], tokens: usize) -> Vec<u32> {
-    let crc = crc::Crc::<u32>::new(&crc::CRC_32_ISO_HDLC);
-    let digest = |row: &[f32]| {
-        let bytes: Vec<u8> = row.iter().flat_map(|logit| logit.to_le_bytes()).collect();
-        crc.checksum(&bytes)
-    };
-    logits.chunks(logits.len() / tokens).map(digest).collect()
+    logits
+        .chunks(logits.len() / tokens)
+        .map(logits_digest)
+        .collect()
 }
 
 /// The largest absolute difference.

@@ -16,10 +16,10 @@
 
 use core::ops::RangeInclusive;
 
-use crc::{CRC_32_ISO_HDLC, Crc, Table};
 use sha2::{Digest, Sha256};
 
 use super::BlobError;
+use crate::digest::CRC;
 
 /// The first eight bytes: not text, and broken by any line-ending conversion.
 pub const MAGIC: [u8; 8] = *b"\x89BRIQ\r\n\x1a";
@@ -48,8 +48,6 @@ pub const ALIGNMENT: u64 = 64;
 
 /// Manifests above this size are refused: no model needs one.
 pub const MAX_MANIFEST_LEN: u32 = 64 << 20;
-
-const CRC: Crc<u32, Table<1>> = Crc::<u32, Table<1>>::new(&CRC_32_ISO_HDLC);
 
 /// `offset` rounded up to a multiple of [`ALIGNMENT`], unless it overflows.
 pub const fn align(offset: u64) -> Option<u64> {

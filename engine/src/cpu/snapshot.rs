@@ -1,8 +1,9 @@
 //! Saving and restoring a session's cache.
 
 use super::{Session, Team};
+use crate::digest::CRC;
 use crate::execute::snapshot::{
-    CHECKED, CRC, HEADER_LEN, MAGIC, Shape, SnapshotError, SnapshotTokens, VERSION,
+    CHECKED, HEADER_LEN, MAGIC, Shape, SnapshotError, SnapshotTokens, VERSION,
 };
 
 impl<T: Team> Session<'_, T> {

@@ -16,8 +16,6 @@
 //! Then the token ids, four bytes each, and the rows of the first layer, of the
 //! second, and so on. All numbers are little-endian.
 
-use crc::{CRC_32_ISO_HDLC, Crc, Table};
-
 /// The first eight bytes.
 pub const MAGIC: [u8; 8] = *b"\x89BRQS\r\n\x1a";
 
@@ -29,8 +27,6 @@ pub const HEADER_LEN: usize = 64;
 
 /// Bytes of the header that its checksum covers.
 pub(crate) const CHECKED: usize = 56;
-
-pub(crate) const CRC: Crc<u32, Table<1>> = Crc::<u32, Table<1>>::new(&CRC_32_ISO_HDLC);
 
 /// Why a snapshot was not made or not taken.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]

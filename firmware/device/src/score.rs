@@ -1,13 +1,12 @@
 //! Digests of logits: does a device compute what a host computes?
 
+use briquette_engine::logits_digest;
 use briquette_engine::text::sampler::most_likely;
 use briquette_protocol::{Frames, Refusal, Response, StopReason};
 use embedded_io::{Read, ReadReady, Write};
 use embedded_storage::nor_flash::NorFlash;
 
 use super::{Device, Outcome, refusal, send};
-
-const CRC: crc::Crc<u32> = crc::Crc::<u32>::new(&crc::CRC_32_ISO_HDLC);
 
 impl<L: Read + ReadReady + Write, F: NorFlash> Device<'_, L, F> {
     /// Computes `ids` one after the other, tells a digest of each token's
@@ -27,11 +26,7 @@ impl<L: Read + ReadReady + Write, F: NorFlash> Device<'_, L, F> {
                 Ok(logits) => logits,
                 Err(error) => return Ok(Err(refusal(error))),
             };
-            let mut digest = CRC.digest();
-            for logit in logits.iter() {
-                digest.update(&logit.to_le_bytes());
-            }
-            let crc = digest.finalize();
+            let crc = logits_digest(logits);
             best = Some(most_likely(logits));
             self.spent.prefill += self.since(start, 1);
             send(&mut self.line, &Response::Digest { position, crc })?;

@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 
 use briquette_engine::blob::{Blob, Header};
 use briquette_engine::cpu::{Plan, PlanOptions};
-use briquette_engine::{EngineError, Session};
+use briquette_engine::{EngineError, Session, logits_digest};
 use briquette_protocol::update::{MAX_TARGET, METADATA_LEN, Metadata, SIGNATURE_LEN};
 use ed25519_dalek::{Signer, SigningKey};
 use sha2::{Digest, Sha256};
@@ -165,15 +165,9 @@ impl Update {
         let plan = Plan::new(blob.manifest(), PlanOptions::packed(blob.manifest()))?;
         let mut arena = Arena::for_plan(&plan)?;
         let mut session = Session::new(blob, &plan, arena.bytes_mut())?;
-        let crc = crc::Crc::<u32>::new(&crc::CRC_32_ISO_HDLC);
         let mut digests = Vec::new();
         for id in ids.iter().take(session.context()) {
-            let logits = session.decode(*id)?;
-            let bytes: Vec<u8> = logits
-                .iter()
-                .flat_map(|logit| logit.to_le_bytes())
-                .collect();
-            digests.push(crc.checksum(&bytes));
+            digests.push(logits_digest(session.decode(*id)?));
         }
         Ok(digests)
     }

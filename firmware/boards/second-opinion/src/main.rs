@@ -11,9 +11,8 @@ use board_runtime::stack;
 use briquette_engine::blob::Blob;
 use briquette_engine::burn::{BurnSession, DecoderBackend};
 use briquette_engine::cpu::{Plan, PlanOptions};
-use briquette_engine::{EngineError, Executor, Session};
+use briquette_engine::{EngineError, Executor, Session, logits_digest};
 use burn::backend::{Flex, NdArray};
-use crc::{CRC_32_ISO_HDLC, Crc, NoTable};
 use defmt::Display2Format;
 use semihosting::process;
 
@@ -80,16 +79,10 @@ fn burn_executor<B: DecoderBackend>(name: &str) -> Result<Digests, EngineError> 
 
 /// Takes some tokens in, and digests the logits after each.
 fn digests<'a>(session: &mut impl Executor<'a>) -> Result<Digests, EngineError> {
-    const CRC: Crc<u32, NoTable> = Crc::<u32, NoTable>::new(&CRC_32_ISO_HDLC);
     let vocab_size = session.blob().manifest().config.vocab_size;
     let mut digests = [0; TOKENS];
     for (position, digest) in (0..).zip(&mut digests) {
-        let logits = session.decode(position * 37 % vocab_size)?;
-        let mut crc = CRC.digest();
-        for logit in logits {
-            crc.update(&logit.to_le_bytes());
-        }
-        *digest = crc.finalize();
+        *digest = logits_digest(session.decode(position * 37 % vocab_size)?);
     }
     Ok(digests)
 }
