@@ -7,6 +7,7 @@ extern crate alloc;
 #[cfg(feature = "std")]
 extern crate std;
 
+mod aligned;
 pub mod blob;
 #[cfg(feature = "burn")]
 pub mod burn;
@@ -23,6 +24,7 @@ pub mod quant;
 pub mod storage;
 pub mod text;
 
+pub use aligned::{Aligned, Arena};
 pub use cpu::{Plan, Session};
 pub use digest::logits_digest;
 pub use error::EngineError;

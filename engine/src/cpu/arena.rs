@@ -7,7 +7,8 @@ use crate::EngineError;
 /// An arena's address must be a multiple of this, and each buffer's is.
 pub const ARENA_ALIGNMENT: usize = 64;
 
-/// The unit to allocate an arena in, so that its address is suitable:
+/// The unit to allocate an arena in whose size is known only at run time (for
+/// any other there is [`Arena`](crate::Arena)), so that its address is suitable:
 /// `bytemuck::cast_slice_mut::<ArenaLine, u8>(&mut lines)`.
 #[derive(Debug, Clone, Copy, Pod, Zeroable)]
 #[repr(C, align(64))]

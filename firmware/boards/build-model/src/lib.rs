@@ -101,10 +101,10 @@ fn write_program(slots: u32) {
          static MODEL: board_runtime::Aligned<[u8; {length}]> =\n    \
          board_runtime::Aligned(*include_bytes!({model:?}));\n\
          /// Just the memory that it was planned to need.\n\
-         static ARENA: board_runtime::ConstStaticCell<board_runtime::Aligned<[u8; {planned}]>> =\n    \
-         board_runtime::ConstStaticCell::new(board_runtime::Aligned([0; {planned}]));\n\
+         static ARENA: board_runtime::ConstStaticCell<board_runtime::Arena<{planned}>> =\n    \
+         board_runtime::ConstStaticCell::new(board_runtime::Arena::new());\n\
          const _: () = assert!(\n    \
-         size_of::<board_runtime::Aligned<[u8; {planned}]>>() == {promised},\n    \
+         size_of::<board_runtime::Arena<{planned}>>() == {promised},\n    \
          \"the arena is not what the briquette promises: pack it anew, with this version's tool\",\n\
          );\n",
         length = bytes.len(),

@@ -1,6 +1,6 @@
 //! A random matrix times random vectors, in static memory.
 
-use briquette_engine::Isa;
+use briquette_engine::{Aligned, Isa};
 use briquette_engine::kernels::quantize::quantize;
 use briquette_engine::kernels::{Inputs, linear};
 use briquette_engine::quant::{GROUP, LANES, Matrix, NumberFormat};
@@ -23,10 +23,6 @@ pub struct Product {
     cols: usize,
     tokens: usize,
 }
-
-/// As matrices lie in a file.
-#[repr(C, align(64))]
-struct Aligned<T>(T);
 
 static PRODUCT: ConstStaticCell<Product> = ConstStaticCell::new(Product {
     blocks: Aligned([0; _]),

@@ -30,7 +30,7 @@ fn main() -> ! {
     if let Some(core) = cortex_m::Peripherals::take() {
         systick::start(core.SYST);
     }
-    let arena = &mut ARENA.take().0;
+    let arena = ARENA.take().bytes();
     if EXPERT_SLOTS == 0 {
         // SAFETY: `memory.x` places nothing there, and this runs once.
         let flash = unsafe { RamFlash::new(0x60c0_0000, 4 << 20) };

@@ -52,7 +52,7 @@ fn main() -> ! {
         Config::default(),
     );
     match line {
-        Ok(line) => board_runtime::serve(&MODEL.0, &mut ARENA.take().0, line, BOARD),
+        Ok(line) => board_runtime::serve(&MODEL.0, ARENA.take().bytes(), line, BOARD),
         Err(error) => panic!("USART 3: {error:?}"),
     }
 }

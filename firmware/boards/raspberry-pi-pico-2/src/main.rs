@@ -53,5 +53,5 @@ fn main() -> ! {
     // driver sets the pad up without a pull.
     PADS_BANK0.gpio(RECEIVES).modify(|pad| pad.set_pue(true));
     let line = Polled::new(line);
-    board_runtime::serve(&MODEL.0, &mut ARENA.take().0, line, BOARD)
+    board_runtime::serve(&MODEL.0, ARENA.take().bytes(), line, BOARD)
 }

@@ -24,11 +24,9 @@ use defmt_rtt as _;
 use defmt_semihosting as _;
 
 #[doc(hidden)]
+pub use briquette_engine::{Aligned, Arena};
+#[doc(hidden)]
 pub use static_cell::ConstStaticCell;
-
-/// As a briquette and an arena have to be aligned.
-#[repr(C, align(64))]
-pub struct Aligned<T>(pub T);
 
 /// Defines what the build script has planned: `MODEL`, the briquette, and
 /// `ARENA`, just the memory that it needs.

@@ -54,7 +54,7 @@ fn compare() -> Result<bool, EngineError> {
 fn static_executor() -> Result<Digests, EngineError> {
     let blob = Blob::open(&MODEL.0)?;
     let plan = Plan::new(blob.manifest(), PlanOptions::packed(blob.manifest()))?;
-    let mut session = Session::new(blob, &plan, &mut ARENA.take().0)?;
+    let mut session = Session::new(blob, &plan, ARENA.take().bytes())?;
     digests(&mut session)
 }
 
