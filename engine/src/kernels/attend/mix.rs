@@ -14,6 +14,7 @@
 )]
 
 use super::rows::{NumberRows, Rows, STEP, stage_numbers};
+use crate::cut;
 use crate::kernels::Isa;
 #[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
 use crate::kernels::isa::Kind;
@@ -42,7 +43,7 @@ pub(super) fn mix<const W: usize>(
         }
         let lanes = out.chunks_mut(value.len.max(1)).zip(factors).zip(&sums);
         for ((out, (here, there)), sums) in lanes {
-            let out = out.get_mut(group * GROUP..).unwrap_or_default();
+            let (_, out) = cut::split_mut(out, group * GROUP);
             for (out, sum) in out.iter_mut().zip(sums) {
                 *out = *out * here + *sum * there;
             }

@@ -56,9 +56,13 @@ impl<'a> Rows<'a> {
     /// The `segment` of the rows from `start` on, at most [`STEP`] of them.
     #[inline(always)]
     fn segments(&self, segment: &Segment, start: usize) -> impl Iterator<Item = &'a [u8]> {
+        let bytes = (self.first + self.count) * self.row_bytes;
+        debug_assert!(bytes <= self.bytes.len(), "rows are missing");
+        let end = segment.offset + segment.bytes();
+        debug_assert!(end <= self.row_bytes, "rows end inside a segment");
         let rows = self.bytes.get((self.first + start) * self.row_bytes..);
         let rows = rows.unwrap_or_default().chunks_exact(self.row_bytes.max(1));
-        let (first, end) = (segment.offset, segment.offset + segment.bytes());
+        let first = segment.offset;
         rows.take(STEP.min(self.count - start))
             .map(move |row| row.get(first..end).unwrap_or_default())
     }

@@ -2,6 +2,7 @@
 
 use half::f16;
 
+use crate::cut;
 use crate::kernels::Isa;
 use crate::kernels::affine::quantize_affine;
 use crate::kernels::math::to_f16;
@@ -10,12 +11,9 @@ use crate::kv::Segment;
 use crate::quant::{GROUP, SegmentFormat};
 
 impl Segment {
-    /// Stores `values` in the segment's place in `row`. A row that is too
-    /// short is left alone.
+    /// Stores `values` in the segment's place in `row`.
     pub fn store(&self, isa: Isa, values: &[f32], row: &mut [u8]) {
-        let Some(bytes) = row.get_mut(self.offset..self.offset + self.bytes()) else {
-            return;
-        };
+        let bytes = cut::part_mut(row, self.offset, self.bytes());
         match self.format {
             SegmentFormat::F32 => {
                 for (bytes, value) in bytes.as_chunks_mut().0.iter_mut().zip(values) {
@@ -28,9 +26,7 @@ impl Segment {
                 }
             }
             SegmentFormat::Q8 => {
-                let Some((codes, scales)) = bytes.split_at_mut_checked(self.code_bytes()) else {
-                    return;
-                };
+                let (codes, scales) = cut::split_mut(bytes, self.code_bytes());
                 let codes = codes.as_chunks_mut().0.iter_mut();
                 let scales = scales.as_chunks_mut().0;
                 for ((codes, scale), values) in codes.zip(scales).zip(values.chunks(GROUP)) {
@@ -38,9 +34,7 @@ impl Segment {
                 }
             }
             SegmentFormat::Q4 => {
-                let Some((codes, grids)) = bytes.split_at_mut_checked(self.code_bytes()) else {
-                    return;
-                };
+                let (codes, grids) = cut::split_mut(bytes, self.code_bytes());
                 let codes = codes.as_chunks_mut().0.iter_mut();
                 let grids = grids.as_chunks_mut::<4>().0;
                 for ((codes, grid), values) in codes.zip(grids).zip(values.chunks(GROUP)) {

@@ -3,6 +3,7 @@
 //! Element `i` goes to lane `i mod 16`, in ascending order; then lanes 8 apart
 //! are added, then 4, 2 and 1 apart.
 
+use crate::cut;
 use crate::kernels::dispatch::for_each_isa;
 
 /// Virtual lanes of a reduction.
@@ -36,10 +37,7 @@ pub fn sum(values: &[f32]) -> f32 {
 #[inline(always)]
 pub fn dot(a: &[f32], b: &[f32]) -> f32 {
     let len = a.len().min(b.len());
-    let (a, b) = (
-        a.get(..len).unwrap_or_default(),
-        b.get(..len).unwrap_or_default(),
-    );
+    let (a, b) = (cut::first(a, len), cut::first(b, len));
     let mut lanes = [0.0; LANES];
     let (a_chunks, a_rest) = a.as_chunks::<LANES>();
     let (b_chunks, b_rest) = b.as_chunks::<LANES>();
