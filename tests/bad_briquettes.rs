@@ -1,7 +1,7 @@
 //! Any bytes may be handed to the reader: an error each, never a panic.
 
-use briquette::loaded::Arena;
 use briquette::pack::WeightFormat;
+use briquette::run::Arena;
 use briquette_engine::Session;
 use briquette_engine::blob::{
     Blob, BlobError, HEADER_LEN, Header, Manifest, Role, TensorRecord, trailer,

@@ -3,9 +3,8 @@
 
 use std::path::{Path, PathBuf};
 
-use briquette::firmware::Program;
-use briquette::pack::WeightFormat;
-use briquette::target::Target;
+use briquette::device::firmware::Program;
+use briquette::pack::{Target, WeightFormat};
 use briquette_engine::quant::KvFormat;
 use briquette_tests::{Packed, printed, repository, script};
 

@@ -18,7 +18,7 @@ use std::sync::mpsc::{Receiver, TryRecvError, channel};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use briquette::loaded::{Arena, BriqFile};
+use briquette::run::{Arena, BriqFile};
 use briquette_device::{Board, Device, Stack};
 use briquette_engine::cpu::{Plan, PlanOptions};
 use briquette_protocol::{

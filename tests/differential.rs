@@ -4,8 +4,8 @@
 use std::fs;
 use std::path::PathBuf;
 
+use briquette::checkpoint::tokenizer::{from_json, to_section};
 use briquette::pack::WeightFormat;
-use briquette::tokenizer::{from_json, to_section};
 use briquette_engine::quant::KvFormat;
 use briquette_engine::text::{EncodeOptions, Tokenizer};
 use briquette_tests::{Packed, Run, encode, largest_difference, repository};

@@ -1,8 +1,8 @@
 //! A token touches the bytes of its chosen experts and no others.
 
-use briquette::loaded::Arena;
 use briquette::measure::touched_weight_bytes;
 use briquette::pack::WeightFormat;
+use briquette::run::Arena;
 use briquette_engine::Session;
 use briquette_engine::blob::{Blob, Role, TensorRecord};
 use briquette_engine::cpu::{Plan, PlanOptions};

@@ -7,9 +7,8 @@ use std::process::{Child, ChildStdout, Command, Stdio};
 use std::sync::mpsc::{Receiver, channel};
 use std::time::Duration;
 
-use briquette::loaded::Arena;
 use briquette::pack::WeightFormat;
-use briquette::stored::StoredFile;
+use briquette::run::{Arena, StoredFile};
 use briquette_engine::cpu::{Plan, PlanOptions, Serial};
 use briquette_engine::quant::KvFormat;
 use briquette_engine::{Isa, Session};

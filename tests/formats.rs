@@ -1,6 +1,6 @@
 //! Files of every released version of the format stay readable.
 
-use briquette::loaded::BriqFile;
+use briquette::run::BriqFile;
 use briquette_engine::Session;
 use briquette_engine::blob::{Blob, BlobError, MAJOR_VERSION, MINOR_VERSION};
 use briquette_engine::cpu::{Plan, PlanOptions};
@@ -24,7 +24,7 @@ fn every_released_version_opens_and_answers() {
         let blob = file.blob().unwrap();
         blob.verify().unwrap();
         let plan = Plan::new(blob.manifest(), PlanOptions::packed(blob.manifest())).unwrap();
-        let mut arena = briquette::loaded::Arena::for_plan(&plan).unwrap();
+        let mut arena = briquette::run::Arena::for_plan(&plan).unwrap();
         let vocab = blob.manifest().config.vocab_size as usize;
         let mut session = Session::new(blob, &plan, arena.bytes_mut()).unwrap();
         let (mut row, mut sum, mut positions) = (vec![0.0; vocab], 0.0, 0);

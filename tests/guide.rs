@@ -1,7 +1,7 @@
 //! Guided outputs: whatever a model prefers, the form holds.
 
+use briquette::chat::TextModel;
 use briquette::pack::WeightFormat;
-use briquette::text::TextModel;
 use briquette_engine::quant::KvFormat;
 use briquette_engine::text::{
     Guide, GuideError, GuideOptions, Part, Stops, Tag, TagRules, TagStream, Tokenizer,
@@ -88,7 +88,7 @@ fn for_tokenizers(test: impl Fn(&str, &Tokenizer<'_>)) {
         test(name, TextModel::new(&blob).unwrap().tokenizer());
     }
     let smollm2 = repository().join("models/cache/SmolLM2-135M-Instruct-q4.briq");
-    let file = briquette::loaded::BriqFile::open(&smollm2)
+    let file = briquette::run::BriqFile::open(&smollm2)
         .expect("fetch the model with: cargo run --release -- demo smollm2 --fetch-only");
     let blob = file.blob().unwrap();
     test("SmolLM2", TextModel::new(&blob).unwrap().tokenizer());

@@ -6,8 +6,8 @@ use std::os::unix::net::UnixStream;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
+use briquette::device::signed::Update;
 use briquette::device::{Client, DeviceError, Line, Patience};
-use briquette::update::Update;
 use briquette_protocol::update::{
     MAX_PIECE, Origin, UpdateRefusal, UpdateRequest, UpdateResponse, UpdateStatus,
 };

@@ -1,8 +1,8 @@
 //! The layer for multi-token prediction: it guesses what the reference says, and
 //! guessing changes no result.
 
-use briquette::loaded::Arena;
 use briquette::pack::WeightFormat;
+use briquette::run::Arena;
 use briquette_engine::blob::{Blob, BlobError, HEADER_LEN, Header, Role, TensorRecord};
 use briquette_engine::cpu::{Plan, PlanOptions, Serial, Team, Threads};
 use briquette_engine::quant::KvFormat;

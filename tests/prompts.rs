@@ -4,8 +4,7 @@
 use std::path::Path;
 
 use briquette::chat::{ChatTemplate, Message};
-use briquette::checkpoint;
-use briquette::pack::Source;
+use briquette::checkpoint::{self, Source};
 use briquette_engine::text::{EncodeOptions, Tokenizer};
 use briquette_tests::{encode, repository};
 use serde_json::{Value, json};

@@ -15,8 +15,8 @@ use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use briquette::device::{Client, Patience};
-use briquette::loaded::Arena;
 use briquette::pack::WeightFormat;
+use briquette::run::Arena;
 use briquette_device::{Board, Device, End, Stack};
 use briquette_engine::cpu::{Plan, PlanOptions};
 use briquette_engine::quant::KvFormat;

@@ -6,10 +6,9 @@
 use std::str::FromStr;
 use std::sync::LazyLock;
 
-use briquette::chat::{ChatTemplate, Message};
-use briquette::import::gguf::Gguf;
+use briquette::chat::{ChatTemplate, Message, TextModel};
+use briquette::checkpoint::gguf::Gguf;
 use briquette::pack::WeightFormat;
-use briquette::text::TextModel;
 use briquette_engine::Isa;
 use briquette_engine::cpu::{Serial, Threads};
 use briquette_engine::quant::KvFormat;

@@ -3,8 +3,8 @@
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use briquette::loaded::Arena;
 use briquette::pack::WeightFormat;
+use briquette::run::Arena;
 use briquette_engine::blob::Blob;
 use briquette_engine::cpu::{ArenaLine, Plan, PlanOptions, Serial};
 use briquette_engine::quant::KvFormat;

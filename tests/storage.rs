@@ -3,8 +3,8 @@
 
 use std::collections::HashSet;
 
-use briquette::loaded::Arena;
 use briquette::pack::WeightFormat;
+use briquette::run::Arena;
 use briquette_engine::blob::{Blob, BlobError, Role, TensorRecord};
 use briquette_engine::cpu::{ArenaLine, Plan, PlanOptions, Serial};
 use briquette_engine::quant::KvFormat;

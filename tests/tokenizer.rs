@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::str::FromStr;
 
-use briquette::tokenizer::{from_json, to_section};
+use briquette::checkpoint::tokenizer::{from_json, to_section};
 use briquette_engine::text::{EncodeOptions, Scratch, Tokenizer, Utf8Stream};
 use briquette_tests::{corpus, encode, repository};
 use proptest::prelude::*;

@@ -11,9 +11,9 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
+use briquette::device::signed::{Update, generate, read_secret};
 use briquette::device::{Client, DeviceError, Line, Patience, Port};
 use briquette::pack::WeightFormat;
-use briquette::update::{Update, generate, read_secret};
 use briquette_engine::blob::MAJOR_VERSION;
 use briquette_engine::quant::KvFormat;
 use briquette_protocol::Refusal;

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 
 use crate::commands;
-use crate::terminal;
+use crate::support::terminal;
 
 /// Press language models into one file and run it anywhere.
 ///

@@ -1,5 +1,18 @@
-//! The host side of Briquette: importing checkpoints, pressing briquettes,
+//! The host side of Briquette: importing checkpoints, packing briquettes,
 //! running them, and the commands of the `briquette` tool.
+//!
+//! Its rooms, the lowest first; none imports from one that follows it:
+//!
+//! 1. [`support`]: files, the terminal, the machine's memory
+//! 2. [`chat`]: templates, prompts, and the loop that generates an answer
+//! 3. [`checkpoint`]: from published files to weights and a tokenizer
+//! 4. [`pack`]: from a checkpoint to a briquette that fits its target
+//! 5. [`run`]: a briquette in memory, and the executor that runs it
+//! 6. [`measure`]: what a token costs, and what the machine can do
+//! 7. [`device`]: boards on a serial line, their firmware and updates
+//! 8. [`train`]: small reasoning models
+//! 9. `commands`: the verbs, their arguments and what they print
+//! 10. [`cli`]: what people type
 
 #![deny(unsafe_code)]
 
@@ -7,26 +20,9 @@ pub mod chat;
 pub mod checkpoint;
 pub mod cli;
 mod commands;
-#[cfg(feature = "cuda")]
-pub mod cuda;
 pub mod device;
-pub mod draft;
-pub mod executor;
-pub mod files;
-pub mod firmware;
-pub mod generate;
-pub mod import;
-pub mod loaded;
 pub mod measure;
 pub mod pack;
-mod prompt_start;
-pub mod reasoning;
-pub mod screen;
-pub mod stored;
-mod strangers;
-pub mod target;
-pub mod terminal;
-pub mod text;
-pub mod tokenizer;
+pub mod run;
+pub mod support;
 pub mod train;
-pub mod update;

@@ -261,9 +261,8 @@ fn a_part_of_a_text_can_be_evaluated() {
 /// apart from the answer.
 #[test]
 fn a_chat_remembers_what_its_template_shows() {
-    use briquette::chat::Message;
-    use briquette::loaded::BriqFile;
-    use briquette::text::TextModel;
+    use briquette::chat::{Message, TextModel};
+    use briquette::run::BriqFile;
 
     let single = Model::new(Chain::new(&[]));
     // All that was said, but not by whom: as sentry's.

@@ -2,7 +2,7 @@
 //! executor on the processor: the same checks for every backend.
 
 use briquette::pack::WeightFormat;
-use briquette::stored::StoredFile;
+use briquette::run::StoredFile;
 use briquette_engine::Executor;
 use briquette_engine::blob::Blob;
 use briquette_engine::burn::{BurnSession, DecoderBackend};

@@ -4,8 +4,8 @@ use std::ops::ControlFlow;
 use std::path::Path;
 
 use briquette::checkpoint;
-use briquette::loaded::{Arena, BriqFile};
 use briquette::pack::{FormatChoice, PackOptions, WeightFormat, press};
+use briquette::run::{Arena, BriqFile};
 use briquette_engine::cpu::{Plan, PlanOptions, Serial, Team};
 use briquette_engine::quant::KvFormat;
 use briquette_engine::{Isa, Session, logits_digest};

@@ -12,11 +12,12 @@ use briquette_engine::{Executor, Isa};
 use serde_json::{Value, json};
 
 use super::{CommandError, at_most_cores, cores};
-use crate::executor::{Backend, HOST_BATCH, Place, with_executor};
-use crate::loaded::Pages;
-use crate::measure::{Products, peak_memory, peak_products, read_bandwidth};
-use crate::stored::{Briquette, FileStorage, hit_rate};
-use crate::terminal::{self, bytes};
+use crate::measure::{Products, peak_products, read_bandwidth};
+use crate::run::{
+    Backend, Briquette, FileStorage, HOST_BATCH, Pages, Place, hit_rate, with_executor,
+};
+use crate::support::machine::peak_memory;
+use crate::support::terminal::{self, bytes};
 
 /// Measures tokens per second, bytes touched per token and peak memory, and how
 /// near they come to what the machine can read and multiply.

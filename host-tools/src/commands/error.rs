@@ -6,18 +6,15 @@ use std::path::PathBuf;
 use briquette_engine::EngineError;
 use briquette_engine::blob::BlobError;
 
+use crate::chat::{GenerateError, TextError};
 use crate::checkpoint::CheckpointError;
 use crate::device::DeviceError;
-use crate::executor::ExecutorError;
-use crate::files::OutputError;
-use crate::firmware::{FirmwareError, Uf2Error};
-use crate::generate::GenerateError;
-use crate::loaded::LoadError;
-use crate::pack::PackError;
-use crate::target::{DoesNotFit, TargetError};
-use crate::text::TextError;
+use crate::device::firmware::{FirmwareError, Uf2Error};
+use crate::device::signed::UpdateError;
+use crate::pack::{DoesNotFit, PackError, TargetError};
+use crate::run::{ExecutorError, LoadError};
+use crate::support::files::OutputError;
 use crate::train::TrainError;
-use crate::update::UpdateError;
 
 /// Any failure of a command, with where it happened.
 #[derive(Debug, thiserror::Error)]

@@ -10,10 +10,9 @@ use briquette_engine::text::EncodeOptions;
 use serde_json::json;
 
 use super::{CommandError, Execution, input, numbers};
-use crate::executor::with_executor;
-use crate::loaded::BriqFile;
-use crate::terminal;
-use crate::text::TextModel;
+use crate::chat::TextModel;
+use crate::run::{BriqFile, with_executor};
+use crate::support::terminal;
 
 /// Measures how well a model predicts a text.
 ///

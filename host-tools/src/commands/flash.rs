@@ -7,12 +7,11 @@ use briquette_engine::cpu::PlanOptions;
 
 use super::CommandError;
 use super::device::{PatienceArgs, TalkArgs, talk};
+use crate::device::firmware::{Checkout, Emulator, Logs, Probe, Program};
 use crate::device::{Client, Line, Patience, Port};
-use crate::files;
-use crate::firmware::{Checkout, Emulator, Logs, Probe, Program};
-use crate::loaded::BriqFile;
-use crate::target::{Firmware, Fit, Runner, Target};
-use crate::terminal;
+use crate::pack::{Firmware, Fit, Runner, Target};
+use crate::run::BriqFile;
+use crate::support::{files, terminal};
 
 /// Builds the firmware around a briquette, and runs it in QEMU or flashes it
 /// with probe-rs.

@@ -7,7 +7,7 @@ use std::thread;
 use std::time::Duration;
 
 use super::CommandError;
-use crate::terminal;
+use crate::support::terminal;
 
 /// How long standard input may be silent before a person is told that it is
 /// waited for.

@@ -10,9 +10,9 @@ use serde_json::{Value, json};
 
 use super::CommandError;
 use super::verify::update_json;
-use crate::loaded::BriqFile;
 use crate::measure::{moe_layers, touched_weight_bytes};
-use crate::terminal::{self, bytes};
+use crate::run::BriqFile;
+use crate::support::terminal::{self, bytes};
 
 /// Shows architecture, sizes by part, bytes touched per token and memory.
 #[derive(Debug, clap::Args)]

@@ -6,10 +6,8 @@ use briquette_engine::cpu::PlanOptions;
 use safetensors::tensor::{Dtype, TensorView};
 
 use super::{CommandError, Execution};
-use crate::executor::with_executor;
-use crate::files;
-use crate::loaded::BriqFile;
-use crate::terminal;
+use crate::run::{BriqFile, with_executor};
+use crate::support::{files, terminal};
 
 /// Feeds token ids to a model and writes every token's logits.
 #[derive(Debug, clap::Args)]

@@ -22,9 +22,9 @@ use std::num::NonZeroUsize;
 
 use briquette_engine::cpu::PlanOptions;
 
-use crate::executor::{Backend, Place};
+use crate::run::{Backend, Place};
 
-use crate::loaded::Pages;
+use crate::run::Pages;
 
 /// Arguments that every command with a running model has.
 #[derive(Debug, Default, clap::Args)]

@@ -10,14 +10,12 @@ use briquette_engine::quant::KvFormat;
 use serde_json::json;
 
 use super::{CommandError, Execution};
-use crate::checkpoint::{self, OpenOptions};
-use crate::files;
-use crate::import::TensorId;
-use crate::measure::peak_memory;
-use crate::pack::{FormatChoice, PackOptions, Source, WeightFormat, press};
-use crate::target::Target;
-use crate::terminal::{self, bytes};
-use crate::tokenizer::{self, TokenizerImportError};
+use crate::checkpoint::tokenizer::TokenizerImportError;
+use crate::checkpoint::{self, OpenOptions, Source, TensorId, gguf};
+use crate::pack::{FormatChoice, PackOptions, Target, WeightFormat, press};
+use crate::support::files;
+use crate::support::machine::peak_memory;
+use crate::support::terminal::{self, bytes};
 
 /// Reads a Hugging Face folder or a GGUF file and writes one briquette.
 #[derive(Debug, clap::Args)]
@@ -254,7 +252,7 @@ fn count(number: u64) -> String {
 
 /// The name of a pre-tokenizer that there is.
 fn pre_tokenizer(name: &str) -> Result<String, TokenizerImportError> {
-    tokenizer::check_pre(name).map(|()| name.to_owned())
+    gguf::check_pre(name).map(|()| name.to_owned())
 }
 
 /// The options as they would be typed, for the manifest.

@@ -7,8 +7,8 @@ use briquette_engine::text::{EncodeOptions, Tokenizer};
 use serde_json::json;
 
 use super::{CommandError, input};
-use crate::loaded::BriqFile;
-use crate::text::TextModel;
+use crate::chat::TextModel;
+use crate::run::BriqFile;
 
 /// Prints the token ids and pieces of a text.
 #[derive(Debug, clap::Args)]

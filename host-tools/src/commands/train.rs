@@ -10,7 +10,7 @@ use serde_json::json;
 
 use super::CommandError;
 use crate::pack::WeightFormat;
-use crate::terminal;
+use crate::support::terminal;
 use crate::train::{
     Evaluation, EvaluationOptions, Recipe, Score, StageName, TaskRecipe, TrainError, Training,
     TrainingBackend,
@@ -139,7 +139,7 @@ pub(crate) fn run(args: &Args) -> Result<(), CommandError> {
 /// Whether to train on a GPU.
 #[cfg(feature = "cuda")]
 fn uses_cuda(wanted: Option<Backend>) -> Result<bool, CommandError> {
-    match (wanted, crate::cuda::probe()) {
+    match (wanted, crate::run::cuda::probe()) {
         (Some(Backend::Cpu), _) | (None, Err(_)) => Ok(false),
         (_, Ok(_)) => Ok(true),
         (Some(Backend::Cuda), Err(error)) => Err(CommandError::Refused(error.to_string())),

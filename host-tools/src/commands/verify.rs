@@ -6,9 +6,8 @@ use std::path::PathBuf;
 use serde_json::{Value, json};
 
 use super::CommandError;
-use crate::loaded::BriqFile;
-use crate::terminal;
-use crate::update::SignedUpdate;
+use crate::run::{BriqFile, SignedUpdate};
+use crate::support::terminal;
 
 /// Reads the whole file and compares every checksum.
 #[derive(Debug, clap::Args)]

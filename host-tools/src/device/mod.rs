@@ -2,7 +2,9 @@
 
 mod client;
 mod error;
+pub mod firmware;
 mod line;
+pub mod signed;
 mod update;
 mod work;
 

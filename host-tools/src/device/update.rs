@@ -9,7 +9,7 @@ use briquette_protocol::{MAX_IDS, Refusal, Request, Response};
 
 use super::client::{ATTEMPTS, Client, send};
 use super::{DeviceError, Line};
-use crate::update::Update;
+use crate::device::signed::Update;
 
 /// When a request is sent again that the device answers at once, or as soon as it
 /// has erased a sector.

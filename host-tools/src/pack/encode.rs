@@ -6,7 +6,7 @@ use briquette_engine::quant::{
 use rayon::prelude::*;
 
 use super::range::{Magnitudes, Misfit, with_reach};
-use crate::import::{Grid, Rows};
+use crate::checkpoint::{Grid, Rows};
 
 /// Appends the blocks of `rows` to `out`. The number of rows is a multiple of
 /// 16, or the matrix ends with them.

@@ -7,8 +7,8 @@ use briquette_engine::EngineError;
 use briquette_engine::blob::BlobError;
 
 use super::range::Direction;
-use crate::import::ImportError;
-use crate::target::DoesNotFit;
+use crate::checkpoint::ImportError;
+use crate::pack::DoesNotFit;
 
 /// Why there is no briquette.
 #[derive(Debug, thiserror::Error)]

@@ -11,8 +11,10 @@ mod output;
 mod press;
 mod range;
 mod rotate;
+mod target;
 
 pub use error::PackError;
 pub use formats::{FormatChoice, WeightFormat};
-pub use press::{PackOptions, Packed, Source, press};
+pub use press::{PackOptions, Packed, press};
 pub use range::Direction;
+pub use target::{DoesNotFit, Firmware, Fit, Runner, Target, TargetError};

@@ -8,7 +8,7 @@ use sha2::{Digest, Sha256};
 use tempfile::NamedTempFile;
 
 use super::PackError;
-use crate::files;
+use crate::support::files;
 
 /// A briquette on its way to disk, under a temporary name beside its own.
 pub(super) struct Output {

@@ -15,9 +15,8 @@ use super::encode::encode_rows;
 use super::output::Output;
 use super::range::{Magnitudes, Misfit};
 use super::rotate::LatentRotation;
-use super::{FormatChoice, PackError};
-use crate::import::{Rows, TensorId, Weights};
-use crate::target::{Fit, Target};
+use super::{Fit, FormatChoice, PackError, Target};
+use crate::checkpoint::{Rows, Source, TensorId, Weights};
 
 /// Numbers that are read and rounded at a time: 8 MB of `f32`.
 const CHUNK: usize = 2 << 20;
@@ -39,22 +38,6 @@ pub struct PackOptions {
     pub target: Option<Target>,
     /// The options as a person would type them, for the manifest.
     pub summary: String,
-}
-
-/// Everything that goes into a briquette.
-pub struct Source {
-    /// The weights and what they mean.
-    pub weights: Weights,
-    /// A name to show people.
-    pub name: String,
-    /// The tokenizer's section; empty without one.
-    pub tokenizer: Vec<u8>,
-    /// Tokens that end a generation.
-    pub stop_tokens: Vec<u32>,
-    /// The Jinja chat template; empty without one.
-    pub chat_template: String,
-    /// Text before and after a single user message.
-    pub single_turn: Option<(String, String)>,
 }
 
 /// What was written.

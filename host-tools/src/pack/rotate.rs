@@ -19,7 +19,7 @@ use briquette_engine::blob::{Attention, ModelConfig, Role};
 use briquette_engine::kernels::hadamard;
 use briquette_engine::quant::KvFormat;
 
-use crate::import::{ImportError, Rows, TensorId, Weights};
+use crate::checkpoint::{ImportError, Rows, TensorId, Weights};
 
 /// The rotation of one model's latents.
 pub(super) struct LatentRotation {

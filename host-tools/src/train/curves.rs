@@ -5,7 +5,7 @@ use std::path::Path;
 use plotters::prelude::*;
 
 use super::TrainError;
-use crate::files::write_whole;
+use crate::support::files::write_whole;
 
 /// Numbers of every step.
 #[derive(Debug, Clone, Default)]

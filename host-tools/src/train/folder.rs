@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 
 use super::model::ModelShape;
 use super::tensors::{Tensors, Values};
-use crate::files::write_whole;
+use crate::support::files::write_whole;
 
 /// What stands beside the weights.
 #[derive(Debug, Clone)]

@@ -212,7 +212,7 @@ impl Recipe {
             }
         })?;
         if let TaskRecipe::Text { files, .. } = &mut recipe.task {
-            let folder = crate::files::folder_of(path);
+            let folder = crate::support::files::folder_of(path);
             for file in files {
                 *file = folder.join(&*file);
             }

@@ -10,11 +10,10 @@ use briquette_engine::text::{Guide, GuideOptions, Part, Sampler, SamplerOptions,
 use briquette_engine::{EngineError, Session};
 
 use super::spread::spread;
+use crate::chat::{GenerateError, TextError, TextModel};
 use crate::checkpoint::{self, CheckpointError};
-use crate::generate::GenerateError;
-use crate::loaded::{Arena, BriqFile, LoadError};
 use crate::pack::{FormatChoice, PackError, PackOptions, WeightFormat, press};
-use crate::text::{TextError, TextModel};
+use crate::run::{Arena, BriqFile, LoadError};
 
 /// A checkpoint pressed for playing.
 #[derive(Debug)]

@@ -14,7 +14,7 @@ use super::curves::Curves;
 use super::folder::{self, Companions};
 use super::learner::Learner;
 use super::tensors;
-use crate::files::write_whole;
+use crate::support::files::write_whole;
 
 /// Where a stage's results lie, and how it goes on.
 #[derive(Debug)]

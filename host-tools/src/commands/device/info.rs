@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use super::super::CommandError;
 use super::{Connection, seconds_of};
 use crate::device::DeviceInfo;
-use crate::terminal::{bytes, hex};
+use crate::support::terminal::{bytes, hex};
 
 /// Shows who the device is, its memory contract and what it has spent.
 #[derive(Debug, clap::Args)]

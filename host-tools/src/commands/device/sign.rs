@@ -7,11 +7,11 @@ use std::path::{Path, PathBuf};
 use briquette_engine::cpu::PlanOptions;
 
 use super::super::CommandError;
-use crate::files;
-use crate::loaded::BriqFile;
-use crate::target::Target;
-use crate::terminal::bytes;
-use crate::update::{Update, generate, read_secret};
+use crate::device::signed::{Update, generate, read_secret};
+use crate::pack::Target;
+use crate::run::BriqFile;
+use crate::support::files;
+use crate::support::terminal::bytes;
 
 /// Makes a pair of keys to sign updates with: FILE for you alone, and FILE with
 /// the ending `.pub` for the firmware.

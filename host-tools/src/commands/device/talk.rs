@@ -10,9 +10,9 @@ use serde_json::json;
 
 use super::super::input::{self, Asked};
 use super::super::{CommandError, clock_seed, numbers};
+use crate::chat::{Screen, Written};
 use crate::device::Client;
-use crate::screen::{Screen, Written};
-use crate::terminal;
+use crate::support::terminal;
 
 /// What to ask, and how it is to be answered.
 #[derive(Debug, clap::Args)]

@@ -9,9 +9,9 @@ use serde_json::json;
 
 use super::super::CommandError;
 use super::Connection;
+use crate::device::signed::{Update, read_secret};
 use crate::device::{Client, DeviceError};
-use crate::terminal::{self, bytes};
-use crate::update::{Update, read_secret};
+use crate::support::terminal::{self, bytes};
 
 /// Sends a device a new model; the device verifies it, starts it, and keeps the
 /// old one until the new one has answered.

@@ -5,9 +5,7 @@ use std::path::PathBuf;
 use briquette_engine::text::{SamplerOptions, TagRules};
 
 use super::super::{Execution, clock_seed, numbers};
-use crate::chat::Day;
-use crate::draft::Draft;
-use crate::text::TextModel;
+use crate::chat::{Day, Draft, TextModel};
 
 /// Answers a prompt, or chats when there is none and this is a terminal.
 #[derive(Debug, clap::Args)]

@@ -13,12 +13,9 @@ use briquette_engine::cpu::PlanOptions;
 
 use super::input::{self, Asked};
 use super::{CommandError, Execution};
-use crate::chat::Clock;
-use crate::draft::Draft;
-use crate::executor::{Backend, HOST_BATCH, with_executor};
-use crate::files;
-use crate::stored::Briquette;
-use crate::text::TextModel;
+use crate::chat::{Clock, Draft, TextModel};
+use crate::run::{Backend, Briquette, HOST_BATCH, with_executor};
+use crate::support::files;
 use talk::Talk;
 
 pub(crate) fn run(args: &Args) -> Result<(), CommandError> {

@@ -5,11 +5,9 @@ use std::io;
 use anstyle::AnsiColor;
 use serde_json::{Value, json};
 
-use crate::generate::{Answer, Stop};
-use crate::screen::Written;
-use crate::stored::hit_rate;
-use crate::terminal;
-use crate::text::Prompt;
+use crate::chat::{Answer, Prompt, Stop, Written};
+use crate::run::hit_rate;
+use crate::support::terminal;
 
 use super::args::Args;
 

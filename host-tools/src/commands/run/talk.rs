@@ -11,12 +11,10 @@ use briquette_engine::text::{Part, Sampler};
 use super::super::CommandError;
 use super::args::Args;
 use super::report;
-use crate::chat::Message;
-use crate::files;
-use crate::generate::{Answer, Conversation, Limits, Stop};
-use crate::screen::{Screen, Written};
-use crate::terminal;
-use crate::text::{Prompt, TextModel};
+use crate::chat::{
+    Answer, Conversation, Limits, Message, Prompt, Screen, Stop, TextModel, Written,
+};
+use crate::support::{files, terminal};
 
 /// A conversation with everything that it needs.
 pub(super) struct Talk<'s, 't, 'a> {

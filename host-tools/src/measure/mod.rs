@@ -1,0 +1,7 @@
+//! What a token costs, and what the machine can do.
+
+mod bytes;
+mod limits;
+
+pub use bytes::{Products, moe_layers, touched_weight_bytes};
+pub use limits::{peak_products, read_bandwidth};
