@@ -13,9 +13,7 @@ use serde_json::{Value, json};
 
 use super::{CommandError, at_most_cores, cores};
 use crate::measure::{Products, peak_products, read_bandwidth};
-use crate::run::{
-    Backend, Briquette, FileStorage, HOST_BATCH, Pages, Place, hit_rate, with_executor,
-};
+use crate::run::{Backend, Briquette, FileStorage, HOST_BATCH, Host, Pages, hit_rate};
 use crate::support::machine::peak_memory;
 use crate::support::terminal::{self, bytes};
 
@@ -214,17 +212,15 @@ fn measure(
     test: Test,
     args: &Args,
 ) -> Result<(f64, Traffic), CommandError> {
-    let place = Place {
-        backend: args.backend,
-        threads: test.threads,
-        options: PlanOptions {
-            context: test.depth + test.tokens,
-            batch: args.batch,
-            expert_slots: args.expert_slots.unwrap_or(0),
-            ..PlanOptions::packed(blob.manifest())
-        },
+    let options = PlanOptions {
+        context: test.depth + test.tokens,
+        batch: args.batch,
+        expert_slots: args.expert_slots.unwrap_or(0),
+        ..PlanOptions::packed(blob.manifest())
     };
-    with_executor(&place, blob.clone(), storage, |session| time(session, test))?
+    let mut host = Host::new(args.backend, test.threads);
+    let mut executor = host.executor(blob.clone(), storage, options)?;
+    time(&mut *executor, test)
 }
 
 /// Runs the test in a fresh session.

@@ -11,7 +11,7 @@ use serde_json::json;
 
 use super::{CommandError, Execution, input, numbers};
 use crate::chat::TextModel;
-use crate::run::{BriqFile, with_executor};
+use crate::run::BriqFile;
 use crate::support::terminal;
 
 /// Measures how well a model predicts a text.
@@ -61,14 +61,13 @@ pub(crate) fn run(args: &Args) -> Result<(), CommandError> {
         logits: packed.batch,
         ..packed
     };
-    let place = args.execution.place(options);
+    let mut host = args.execution.host();
+    let mut executor = host.executor(blob, None, options)?;
     let Read {
         sum,
         predicted,
         seconds,
-    } = with_executor(&place, blob, None, |executor| {
-        read(executor, &ids, args.window, vocab)
-    })??;
+    } = read(&mut *executor, &ids, args.window, vocab)?;
     let mean = sum / predicted as f64;
     let mut out = std::io::stdout().lock();
     if args.json {

@@ -6,7 +6,7 @@ use briquette_engine::cpu::PlanOptions;
 use safetensors::tensor::{Dtype, TensorView};
 
 use super::{CommandError, Execution};
-use crate::run::{BriqFile, with_executor};
+use crate::run::BriqFile;
 use crate::support::{files, terminal};
 
 /// Feeds token ids to a model and writes every token's logits.
@@ -37,21 +37,21 @@ pub(crate) fn run(args: &Args) -> Result<(), CommandError> {
     let vocab = blob.manifest().config.vocab_size as usize;
     let packed = PlanOptions::packed(blob.manifest());
     let needed = u32::try_from(ids.len()).unwrap_or(u32::MAX).max(1);
-    let place = args.execution.place(PlanOptions {
+    let options = PlanOptions {
         context: args.execution.context.unwrap_or(needed),
         logits: packed.batch.min(needed),
         ..packed
-    });
+    };
+    let mut host = args.execution.host();
+    let mut executor = host.executor(blob, None, options)?;
 
     let bar = terminal::progress(ids.len() as u64, "Scoring");
     let mut logits: Vec<u8> = Vec::with_capacity(ids.len() * vocab * 4);
     let mut row = vec![0.0; vocab];
-    with_executor(&place, blob, None, |executor| {
-        executor.score(&ids, &mut row, &mut |_, row| {
-            logits.extend(row.iter().flat_map(|value| value.to_le_bytes()));
-            bar.inc(1);
-        })
-    })??;
+    executor.score(&ids, &mut row, &mut |_, row| {
+        logits.extend(row.iter().flat_map(|value| value.to_le_bytes()));
+        bar.inc(1);
+    })?;
     bar.finish_and_clear();
     let view = TensorView::new(Dtype::F32, vec![ids.len(), vocab], &logits)
         .map_err(|error| CommandError::Refused(error.to_string()))?;

@@ -20,11 +20,7 @@ pub(crate) use error::CommandError;
 
 use std::num::NonZeroUsize;
 
-use briquette_engine::cpu::PlanOptions;
-
-use crate::run::{Backend, Place};
-
-use crate::run::Pages;
+use crate::run::{Backend, Host, Pages};
 
 /// Arguments that every command with a running model has.
 #[derive(Debug, Default, clap::Args)]
@@ -59,13 +55,9 @@ impl Execution {
         }
     }
 
-    /// Opens a session as the person wants it.
-    pub(crate) fn place(&self, options: PlanOptions) -> Place {
-        Place {
-            backend: self.backend,
-            threads: self.thread_count(),
-            options,
-        }
+    /// What the model is to run on.
+    pub(crate) fn host(&self) -> Host {
+        Host::new(self.backend, self.thread_count())
     }
 }
 

@@ -1,4 +1,4 @@
-//! A briquette on disk, mapped, and the memory to run it in.
+//! A briquette on disk, mapped or read whole.
 
 use std::fs::File;
 use std::io::{self, Read};
@@ -6,10 +6,10 @@ use std::path::{Path, PathBuf};
 
 use briquette_engine::EngineError;
 use briquette_engine::blob::{Blob, BlobError};
-use briquette_engine::cpu::{ArenaLine, Plan};
 use memmap2::{Mmap, MmapMut};
 
-use crate::run::SignedUpdate;
+use super::SignedUpdate;
+use super::arena::ask_for_huge_pages;
 
 /// Why a briquette could not be loaded.
 #[derive(Debug, thiserror::Error)]
@@ -154,54 +154,4 @@ fn read_into_huge_pages(mut file: File) -> io::Result<Mmap> {
     ask_for_huge_pages(&map);
     file.read_exact(&mut map)?;
     map.make_read_only()
-}
-
-/// The one piece of memory that a session works in, in huge pages where the
-/// system gives any: attention walks through all of a long cache.
-#[derive(Debug)]
-pub struct Arena(MmapMut);
-
-impl Arena {
-    /// Exactly as many bytes as `plan` asks for.
-    ///
-    /// # Errors
-    /// If the system does not have them.
-    pub fn for_plan(plan: &Plan) -> Result<Self, LoadError> {
-        Self::with_bytes(plan.arena_bytes())
-    }
-
-    /// `bytes` bytes, rounded up to whole lines.
-    ///
-    /// # Errors
-    /// If the system does not have them.
-    pub fn with_bytes(bytes: u64) -> Result<Self, LoadError> {
-        let fail = || LoadError::Memory { bytes };
-        let line = size_of::<ArenaLine>() as u64;
-        let rounded = bytes
-            .max(1)
-            .checked_next_multiple_of(line)
-            .ok_or_else(fail)?;
-        let len = usize::try_from(rounded).map_err(|_| fail())?;
-        let map = MmapMut::map_anon(len).map_err(|_| fail())?;
-        ask_for_huge_pages(&map);
-        Ok(Self(map))
-    }
-
-    /// The bytes.
-    pub fn bytes(&self) -> &[u8] {
-        &self.0
-    }
-
-    /// The bytes, to be used.
-    pub fn bytes_mut(&mut self) -> &mut [u8] {
-        &mut self.0
-    }
-}
-
-/// A system without huge pages refuses; then small ones have to do.
-fn ask_for_huge_pages(map: &MmapMut) {
-    #[cfg(target_os = "linux")]
-    let _ = map.advise(memmap2::Advice::HugePage);
-    #[cfg(not(target_os = "linux"))]
-    let _ = map;
 }

@@ -14,7 +14,7 @@ use briquette_engine::cpu::PlanOptions;
 use super::input::{self, Asked};
 use super::{CommandError, Execution};
 use crate::chat::{Clock, Draft, TextModel};
-use crate::run::{Backend, Briquette, HOST_BATCH, with_executor};
+use crate::run::{Backend, Briquette, HOST_BATCH};
 use crate::support::files;
 use talk::Talk;
 
@@ -47,10 +47,9 @@ fn answer(
         return Err(CommandError::Refused(what.into()));
     }
     let asked = ask()?;
-    let place = args.execution.place(options);
-    with_executor(&place, blob.clone(), storage, |executor| {
-        talk(args, asked, &text, executor)
-    })?
+    let mut host = args.execution.host();
+    let mut executor = host.executor(blob.clone(), storage, options)?;
+    talk(args, asked, &text, &mut *executor)
 }
 
 fn plan_options(args: &Args, packed: PlanOptions) -> PlanOptions {
