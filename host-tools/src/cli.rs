@@ -7,7 +7,7 @@ use clap::{Parser, Subcommand};
 use crate::commands;
 use crate::support::terminal;
 
-/// Press language models into one file and run it anywhere.
+/// Pack language models into one file and run them anywhere.
 ///
 /// A briquette (.briq) holds a whole model: weights, tokenizer, chat template
 /// and the exact memory it needs. `pack` makes one from a Hugging Face folder or
@@ -28,9 +28,9 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Press the model that ships here, or a small real one, and let it answer
+    /// Pack the model that ships here, or a small real one, and let it answer
     Demo(commands::demo::Args),
-    /// Press a checkpoint into a briquette
+    /// Pack a checkpoint into a briquette
     Pack(commands::pack::Args),
     /// Show what a briquette is and what it costs
     Inspect(commands::inspect::Args),

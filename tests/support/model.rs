@@ -4,7 +4,7 @@ use std::ops::ControlFlow;
 use std::path::Path;
 
 use briquette::checkpoint;
-use briquette::pack::{FormatChoice, PackOptions, WeightFormat, press};
+use briquette::pack::{FormatChoice, PackOptions, WeightFormat, pack};
 use briquette::run::{Arena, BriqFile};
 use briquette_engine::cpu::{Plan, PlanOptions, Serial, Team};
 use briquette_engine::quant::KvFormat;
@@ -69,7 +69,7 @@ impl Packed {
             target: None,
             summary: String::new(),
         };
-        press(&mut source, &options, &path, |_, _| {
+        pack(&mut source, &options, &path, |_, _| {
             ControlFlow::Continue(())
         })
         .unwrap();

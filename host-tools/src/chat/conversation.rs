@@ -95,6 +95,21 @@ pub struct Limits<'a> {
     pub interrupted: &'a dyn Fn() -> bool,
 }
 
+impl Default for Limits<'_> {
+    /// What `briquette run` does if nobody says.
+    fn default() -> Self {
+        Self {
+            tokens: 512,
+            repeat_last: 64,
+            thinking: None,
+            guarantee: false,
+            tags: TagRules::NONE,
+            draft: Draft::default(),
+            interrupted: &|| false,
+        }
+    }
+}
+
 /// A session together with the tokens that its cache holds.
 pub struct Conversation<'s, 'a> {
     session: &'s mut dyn Executor<'a>,

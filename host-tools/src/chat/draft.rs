@@ -8,7 +8,10 @@
 //! itself as the draft model). Only tokens that would have been sampled anyway
 //! are kept, so the answer stays the same.
 
+use std::fmt;
 use std::str::FromStr;
+
+use briquette_engine::cpu::PlanOptions;
 
 /// Where guesses come from, and how many tokens they are at most.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -30,12 +33,39 @@ impl Draft {
         }
     }
 
+    /// `options` with what such drafts need: every token of one that is tried has
+    /// logits of its own.
+    pub fn plan(self, options: PlanOptions) -> PlanOptions {
+        let tried = (self.limit() as u32).saturating_add(1);
+        PlanOptions {
+            logits: tried.min(options.batch),
+            mtp: matches!(self, Self::Mtp(_)),
+            ..options
+        }
+    }
+
     /// The name in `--json` reports.
     pub const fn name(self) -> &'static str {
         match self {
             Self::Ngram(0) | Self::Mtp(0) => "none",
             Self::Ngram(_) => "ngram",
             Self::Mtp(_) => "mtp",
+        }
+    }
+}
+
+impl Default for Draft {
+    fn default() -> Self {
+        Self::Ngram(4)
+    }
+}
+
+impl fmt::Display for Draft {
+    /// As [`FromStr`] reads it.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Ngram(limit) => write!(f, "{limit}"),
+            Self::Mtp(limit) => write!(f, "mtp:{limit}"),
         }
     }
 }
@@ -53,7 +83,7 @@ impl FromStr for Draft {
         let limit = limit.map(str::parse).transpose();
         let limit = limit.map_err(|error| format!("{error}; a number of tokens is wanted"))?;
         match kind {
-            "ngram" => Ok(Self::Ngram(limit.unwrap_or(4))),
+            "ngram" => Ok(limit.map_or_else(Self::default, Self::Ngram)),
             "mtp" => Ok(Self::Mtp(limit.unwrap_or(1))),
             _ => Err("known are N, ngram, ngram:N, mtp and mtp:N".into()),
         }

@@ -3,6 +3,7 @@
 
 mod conversation;
 mod draft;
+mod live;
 mod parts;
 mod screen;
 mod strangers;
@@ -11,6 +12,7 @@ mod text;
 
 pub use conversation::{Answer, Conversation, GenerateError, Limits, Stop};
 pub use draft::Draft;
+pub use live::Live;
 pub use parts::PartStream;
 pub use screen::{Screen, Written};
 pub use template::{ChatError, ChatTemplate, Clock, Day, DayError, Message, TrialError};

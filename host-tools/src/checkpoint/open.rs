@@ -1,4 +1,4 @@
-//! A checkpoint of any known kind, ready to be pressed.
+//! A checkpoint of any known kind, ready to be packed.
 
 use std::path::{Path, PathBuf};
 

@@ -11,10 +11,11 @@ use briquette_engine::cpu::{PlanOptions, Traffic};
 use briquette_engine::{Executor, Isa};
 use serde_json::{Value, json};
 
-use super::{CommandError, at_most_cores, cores};
+use super::execution::at_most_cores;
+use super::{CommandError, Execution};
 use crate::measure::{Products, peak_products, read_bandwidth};
-use crate::run::{Backend, Briquette, FileStorage, HOST_BATCH, Host, Pages, hit_rate};
-use crate::support::machine::peak_memory;
+use crate::run::{Backend, FileStorage, HOST_BATCH, Host, hit_rate};
+use crate::support::machine::{cores, peak_memory};
 use crate::support::terminal::{self, bytes};
 
 /// Measures tokens per second, bytes touched per token and peak memory, and how
@@ -29,7 +30,8 @@ Medians of --repeat runs, taken in turns so that drift hits all alike, after one
 that does not count. Decoding is bound by the bytes it reads, prefill by
 arithmetic: `of bandwidth` is the share of what as many threads read from memory
 when they do nothing else, `of arithmetic` the products of weights among what
-they can multiply in registers.")]
+they can multiply in registers. With --expert-slots, bytes read are what was asked
+of the file; the system may still have had some of them in memory.")]
 pub(crate) struct Args {
     /// The briquette
     file: PathBuf,
@@ -62,20 +64,11 @@ pub(crate) struct Args {
         allow_negative_numbers = true
     )]
     depth: Vec<u32>,
-    /// Where the model runs
-    #[arg(long, value_enum, default_value_t = Backend::Cpu)]
-    backend: Backend,
+    #[command(flatten)]
+    execution: Execution,
     /// Tokens that prefill takes at a time
     #[arg(long, default_value_t = HOST_BATCH, value_name = "N", allow_negative_numbers = true, value_parser = clap::value_parser!(u32).range(1..))]
     batch: u32,
-    /// How the file comes into memory
-    #[arg(long, value_enum, default_value_t = Pages::Mapped)]
-    pages: Pages,
-    /// Keep N experts in memory and read the others from the file when they are
-    /// needed, instead of mapping it. Bytes read are what was asked of the file;
-    /// the system may still have had some of them in memory
-    #[arg(long, value_name = "N", conflicts_with = "pages", value_parser = clap::value_parser!(u32).range(1..))]
-    expert_slots: Option<u32>,
     /// Runs of each measurement
     #[arg(long, default_value_t = 3, value_name = "N", allow_negative_numbers = true, value_parser = clap::value_parser!(u32).range(1..))]
     repeat: u32,
@@ -129,7 +122,7 @@ impl Limits {
 }
 
 pub(crate) fn run(args: &Args) -> Result<(), CommandError> {
-    let mut file = Briquette::open(&args.file, args.pages, args.expert_slots)?;
+    let mut file = args.execution.open(&args.file)?;
     let (blob, mut storage) = file.parts()?;
     let threads = match args.threads.as_slice() {
         [] => vec![cores().get()],
@@ -163,7 +156,7 @@ pub(crate) fn run(args: &Args) -> Result<(), CommandError> {
     bar.finish_and_clear();
     // Before the bandwidth is measured: that takes memory of its own.
     let peak = peak_memory();
-    let limits: HashMap<usize, Limits> = match args.backend {
+    let limits: HashMap<usize, Limits> = match args.execution.backend {
         // It is the device's that count, and nobody knows them.
         Backend::Wgpu | Backend::Cuda => HashMap::new(),
         Backend::Cpu | Backend::Flex | Backend::Ndarray => threads
@@ -215,10 +208,10 @@ fn measure(
     let options = PlanOptions {
         context: test.depth + test.tokens,
         batch: args.batch,
-        expert_slots: args.expert_slots.unwrap_or(0),
+        expert_slots: args.execution.expert_slots(),
         ..PlanOptions::packed(blob.manifest())
     };
-    let mut host = Host::new(args.backend, test.threads);
+    let mut host = Host::new(args.execution.backend, test.threads);
     let mut executor = host.executor(blob.clone(), storage, options)?;
     time(&mut *executor, test)
 }
@@ -280,7 +273,7 @@ fn show(
     peak: Option<u64>,
     args: &Args,
 ) -> Result<(), CommandError> {
-    let kernels = match args.backend {
+    let kernels = match args.execution.backend {
         Backend::Cpu => Isa::detect().name(),
         other => other.name(),
     };
@@ -289,7 +282,7 @@ fn show(
         let results: Vec<Value> = results.iter().map(to_json).collect();
         let report = json!({
             "name": blob.manifest().provenance.name,
-            "backend": args.backend.name(),
+            "backend": args.execution.backend.name(),
             "kernels": kernels,
             "peak_memory_bytes": peak,
             "results": results,

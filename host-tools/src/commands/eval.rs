@@ -9,9 +9,8 @@ use briquette_engine::cpu::PlanOptions;
 use briquette_engine::text::EncodeOptions;
 use serde_json::json;
 
-use super::{CommandError, Execution, input, numbers};
+use super::{CommandError, OneSession, input, numbers};
 use crate::chat::TextModel;
-use crate::run::BriqFile;
 use crate::support::terminal;
 
 /// Measures how well a model predicts a text.
@@ -40,12 +39,12 @@ pub(crate) struct Args {
     #[arg(long)]
     json: bool,
     #[command(flatten)]
-    execution: Execution,
+    session: OneSession,
 }
 
 pub(crate) fn run(args: &Args) -> Result<(), CommandError> {
-    let file = BriqFile::open_in(&args.file, args.execution.pages)?;
-    let blob = file.blob()?;
+    let mut file = args.session.execution.open(&args.file)?;
+    let (blob, storage) = file.parts()?;
     let mut ids = tokens(args, &TextModel::new(&blob)?)?;
     ids.truncate(args.tokens.unwrap_or(usize::MAX));
     if args.window < 2 || ids.len() < 2 {
@@ -59,10 +58,11 @@ pub(crate) fn run(args: &Args) -> Result<(), CommandError> {
     let options = PlanOptions {
         context: window,
         logits: packed.batch,
+        expert_slots: args.session.execution.expert_slots(),
         ..packed
     };
-    let mut host = args.execution.host();
-    let mut executor = host.executor(blob, None, options)?;
+    let mut host = args.session.host();
+    let mut executor = host.executor(blob, storage, options)?;
     let Read {
         sum,
         predicted,

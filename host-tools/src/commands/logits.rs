@@ -5,8 +5,7 @@ use std::path::PathBuf;
 use briquette_engine::cpu::PlanOptions;
 use safetensors::tensor::{Dtype, TensorView};
 
-use super::{CommandError, Execution};
-use crate::run::BriqFile;
+use super::{CommandError, OneSession};
 use crate::support::{files, terminal};
 
 /// Feeds token ids to a model and writes every token's logits.
@@ -26,24 +25,25 @@ pub(crate) struct Args {
     #[arg(long, value_name = "OUT.safetensors")]
     out: PathBuf,
     #[command(flatten)]
-    execution: Execution,
+    session: OneSession,
 }
 
 pub(crate) fn run(args: &Args) -> Result<(), CommandError> {
     files::check_output_beside(&args.out, &[&args.ids, &args.file])?;
     let ids = read_ids(&args.ids)?;
-    let file = BriqFile::open_in(&args.file, args.execution.pages)?;
-    let blob = file.blob()?;
+    let mut file = args.session.execution.open(&args.file)?;
+    let (blob, storage) = file.parts()?;
     let vocab = blob.manifest().config.vocab_size as usize;
     let packed = PlanOptions::packed(blob.manifest());
     let needed = u32::try_from(ids.len()).unwrap_or(u32::MAX).max(1);
     let options = PlanOptions {
-        context: args.execution.context.unwrap_or(needed),
+        context: args.session.context.unwrap_or(needed),
         logits: packed.batch.min(needed),
+        expert_slots: args.session.execution.expert_slots(),
         ..packed
     };
-    let mut host = args.execution.host();
-    let mut executor = host.executor(blob, None, options)?;
+    let mut host = args.session.host();
+    let mut executor = host.executor(blob, storage, options)?;
 
     let bar = terminal::progress(ids.len() as u64, "Scoring");
     let mut logits: Vec<u8> = Vec::with_capacity(ids.len() * vocab * 4);

@@ -9,7 +9,9 @@ use burn::tensor::backend::AutodiffBackend;
 use serde_json::json;
 
 use super::CommandError;
+use super::execution::at_most_cores;
 use crate::pack::WeightFormat;
+use crate::support::machine::cores;
 use crate::support::terminal;
 use crate::train::{
     Evaluation, EvaluationOptions, Recipe, Score, StageName, TaskRecipe, TrainError, Training,
@@ -119,7 +121,7 @@ impl Common {
     }
 
     fn threads(&self) -> NonZeroUsize {
-        self.threads.map_or_else(super::cores, super::at_most_cores)
+        self.threads.map_or_else(cores, at_most_cores)
     }
 }
 

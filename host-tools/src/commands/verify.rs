@@ -3,7 +3,7 @@
 use std::io::Write;
 use std::path::PathBuf;
 
-use serde_json::{Value, json};
+use serde_json::json;
 
 use super::CommandError;
 use crate::run::{BriqFile, SignedUpdate};
@@ -50,7 +50,7 @@ fn verify_update(args: &Args, update: &SignedUpdate<'_>) -> Result<(), CommandEr
     let bytes = update.metadata.length;
     let mut out = std::io::stdout().lock();
     if args.json {
-        let report = json!({ "ok": true, "bytes": bytes, "update": update_json(update) });
+        let report = json!({ "ok": true, "bytes": bytes, "update": update.to_json() });
         writeln!(out, "{report}")?;
     } else {
         writeln!(
@@ -62,16 +62,4 @@ fn verify_update(args: &Args, update: &SignedUpdate<'_>) -> Result<(), CommandEr
         )?;
     }
     Ok(())
-}
-
-/// What is signed, besides the briquette.
-pub(crate) fn update_json(update: &SignedUpdate<'_>) -> Value {
-    let metadata = &update.metadata;
-    json!({
-        "version": metadata.version,
-        "target": (!metadata.target.is_empty()).then_some(metadata.target),
-        "format": metadata.format,
-        "arena_bytes": metadata.arena_bytes,
-        "sha256": terminal::hex(&metadata.sha256),
-    })
 }

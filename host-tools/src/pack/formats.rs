@@ -1,6 +1,7 @@
 //! Which number format each part of the model gets.
 
 use briquette_engine::blob::{Part, Role};
+use briquette_engine::quant::KvFormat;
 use briquette_engine::quant::NumberFormat;
 
 /// What a person asks for.
@@ -16,6 +17,43 @@ pub enum WeightFormat {
     Q4,
     /// 4-bit groups of 32 with minima: 5 bits a weight.
     Q4a,
+}
+
+impl WeightFormat {
+    /// The name that people type and see.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::F32 => "f32",
+            Self::F16 => "f16",
+            Self::Q8 => "q8",
+            Self::Q4 => "q4",
+            Self::Q4a => "q4a",
+        }
+    }
+}
+
+/// What a person asks of the cache.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum CacheFormat {
+    /// For comparing with a reference
+    F32,
+    /// 16-bit floating point
+    F16,
+    /// 8-bit groups of 32; the rotated key of MLA stays f16
+    Q8,
+    /// 4-bit groups of 32, rotated; keys stay wider: q8, or f16 for MLA's rotated key
+    Q4,
+}
+
+impl From<CacheFormat> for KvFormat {
+    fn from(format: CacheFormat) -> Self {
+        match format {
+            CacheFormat::F32 => Self::F32,
+            CacheFormat::F16 => Self::F16,
+            CacheFormat::Q8 => Self::Q8,
+            CacheFormat::Q4 => Self::Q4,
+        }
+    }
 }
 
 /// One choice for all weights, and exceptions for single parts.

@@ -1,4 +1,4 @@
-//! Pressing a checkpoint into one file, tensor by tensor.
+//! Packing a checkpoint into one file, tensor by tensor.
 //!
 //! Memory stays bounded whatever the checkpoint's size: rows are read, rounded
 //! and written a few megabytes at a time. The file appears under its name only
@@ -7,14 +7,18 @@
 mod encode;
 mod error;
 mod formats;
+mod options;
 mod output;
-mod press;
+mod packer;
 mod range;
 mod rotate;
+mod table;
 mod target;
+mod writer;
 
 pub use error::PackError;
-pub use formats::{FormatChoice, WeightFormat};
-pub use press::{PackOptions, Packed, press};
+pub use formats::{CacheFormat, FormatChoice, WeightFormat};
+pub use options::PackOptions;
+pub use packer::{Packed, pack};
 pub use range::Direction;
 pub use target::{DoesNotFit, Firmware, Fit, Runner, Target, TargetError};

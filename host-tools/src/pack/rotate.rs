@@ -25,6 +25,8 @@ use crate::checkpoint::{ImportError, Rows, TensorId, Weights};
 pub(super) struct LatentRotation {
     rank: usize,
     isa: Isa,
+    /// The weights of a layer's norm, which the matrices of all its heads need.
+    norm: Option<(u32, Vec<f32>)>,
 }
 
 impl LatentRotation {
@@ -34,6 +36,7 @@ impl LatentRotation {
             (Attention::Mla(mla), KvFormat::Q4) => Some(Self {
                 rank: mla.kv_lora_rank as usize,
                 isa: Isa::detect(),
+                norm: None,
             }),
             _ => None,
         }
@@ -46,7 +49,7 @@ impl LatentRotation {
 
     /// Changes `rows` of a tensor of layer `id.layer`; leaves most tensors alone.
     pub(super) fn apply(
-        &self,
+        &mut self,
         weights: &mut Weights,
         id: TensorId,
         rows: &mut Rows,
@@ -56,19 +59,20 @@ impl LatentRotation {
             Role::KvABias => hadamard::rotate(self.isa, &mut rows.values[..self.rank]),
             Role::KvA => self.rotate_columns(rows),
             Role::KeyUp => {
-                let norm = norm(weights, id)?;
+                let norm = self.norm(weights, id)?;
                 for (row, norm) in rows.values.chunks_mut(rows.cols).zip(norm) {
                     row.iter_mut().for_each(|value| *value *= norm);
                 }
                 self.rotate_columns(rows);
             }
             Role::ValueUp => {
-                let norm = norm(weights, id)?;
+                let isa = self.isa;
+                let norm = self.norm(weights, id)?;
                 for row in rows.values.chunks_mut(rows.cols) {
-                    for (value, norm) in row.iter_mut().zip(&norm) {
+                    for (value, norm) in row.iter_mut().zip(norm) {
                         *value *= norm;
                     }
-                    hadamard::rotate(self.isa, row);
+                    hadamard::rotate(isa, row);
                 }
             }
             _ => return Ok(()),
@@ -91,12 +95,17 @@ impl LatentRotation {
             }
         }
     }
-}
-
-/// The weights of the norm of the latents of the layer that `id` is in.
-fn norm(weights: &mut Weights, id: TensorId) -> Result<Vec<f32>, ImportError> {
-    let role = Role::KvANorm;
-    let mut rows = Rows::default();
-    weights.read(TensorId { role, ..id }, 0, 0..1, &mut rows)?;
-    Ok(rows.values)
+    /// The weights of the norm of the latents in the layer of `id`.
+    fn norm(&mut self, weights: &mut Weights, id: TensorId) -> Result<&[f32], ImportError> {
+        let read = match self.norm.take() {
+            Some((layer, values)) if layer == id.layer => values,
+            _ => {
+                let role = Role::KvANorm;
+                let mut rows = Rows::default();
+                weights.read(TensorId { role, ..id }, 0, 0..1, &mut rows)?;
+                rows.values
+            }
+        };
+        Ok(&self.norm.insert((id.layer, read)).1)
+    }
 }

@@ -1,6 +1,7 @@
 //! Where a model runs: the engine's executors, by name.
 
 use briquette_engine::EngineError;
+use briquette_engine::cpu::PlanOptions;
 
 use super::LoadError;
 
@@ -30,6 +31,18 @@ impl Backend {
             Self::Ndarray => "ndarray",
             Self::Wgpu => "wgpu",
             Self::Cuda => "cuda",
+        }
+    }
+
+    /// What a conversation is planned with, where the file was packed for
+    /// `packed`.
+    pub fn plan(self, packed: PlanOptions) -> PlanOptions {
+        PlanOptions {
+            batch: match self {
+                Self::Cpu => packed.batch.max(HOST_BATCH),
+                _ => packed.batch,
+            },
+            ..packed
         }
     }
 }

@@ -31,13 +31,13 @@ pub enum LoadError {
         /// What is wrong.
         source: BlobError,
     },
-    /// The file is a checkpoint that has not been pressed.
+    /// The file is a checkpoint that has not been packed.
     #[error(
-        "{path} is a GGUF checkpoint, not a briquette; press it first: \
+        "{path} is a GGUF checkpoint, not a briquette; pack it first: \
          briquette pack {path} -o OUT.briq",
         path = path.display()
     )]
-    NotPressed {
+    NotPacked {
         /// The file.
         path: PathBuf,
     },
@@ -131,7 +131,7 @@ impl BriqFile {
     pub fn blob(&self) -> Result<Blob<'_>, LoadError> {
         let path = || self.path.clone();
         if self.map.starts_with(b"GGUF") {
-            return Err(LoadError::NotPressed { path: path() });
+            return Err(LoadError::NotPacked { path: path() });
         }
         if let Some(update) = self.update() {
             return Err(LoadError::SignedUpdate {

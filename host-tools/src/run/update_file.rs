@@ -4,7 +4,10 @@ use std::fmt;
 
 use briquette_engine::blob::{Blob, BlobError};
 use briquette_protocol::update::{METADATA_LEN, Metadata, SIGNATURE_LEN};
+use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
+
+use crate::support::terminal;
 
 /// A file that begins as an update does.
 #[derive(Debug, Clone, Copy)]
@@ -69,6 +72,20 @@ impl<'a> SignedUpdate<'a> {
             return Err(self.blob().err().unwrap_or(UpdateDamage::Digest));
         }
         Ok(self.blob()?.verify()?)
+    }
+}
+
+impl SignedUpdate<'_> {
+    /// What is signed, besides the briquette, for `--json` reports.
+    pub fn to_json(&self) -> Value {
+        let metadata = &self.metadata;
+        json!({
+            "version": metadata.version,
+            "target": (!metadata.target.is_empty()).then_some(metadata.target),
+            "format": metadata.format,
+            "arena_bytes": metadata.arena_bytes,
+            "sha256": terminal::hex(&metadata.sha256),
+        })
     }
 }
 

