@@ -51,11 +51,11 @@ pub struct Answer {
     /// Time for the tokens.
     pub decode: Duration,
     /// Times that the weights were read for them: fewer than tokens where
-    /// guesses came true.
+    /// drafts were accepted.
     pub passes: usize,
-    /// Tokens that were guessed ahead.
+    /// Tokens that were drafted.
     pub drafted: usize,
-    /// Of these, tokens that came true.
+    /// Of these, tokens that were accepted.
     pub accepted: usize,
     /// Experts fetched from storage; nothing if they are mapped.
     pub storage: StorageTraffic,
@@ -89,7 +89,7 @@ pub struct Limits<'a> {
     pub guarantee: bool,
     /// How tags are told from text that spells them.
     pub tags: TagRules,
-    /// How tokens are guessed ahead; any way gives the same answer.
+    /// How tokens are drafted; any way gives the same answer.
     pub draft: Draft,
     /// Whether the person wants to stop.
     pub interrupted: &'a dyn Fn() -> bool,
@@ -220,7 +220,7 @@ impl<'s, 'a> Conversation<'s, 'a> {
                     &mut sampled,
                 )?;
                 drafted += draft.len() - 1;
-                // The last one sampled was not guessed.
+                // The last one sampled was not drafted.
                 accepted += sampled.len().saturating_sub(1);
             }
         };
@@ -271,8 +271,8 @@ impl<'s, 'a> Conversation<'s, 'a> {
         shared
     }
 
-    /// `token`, and what may follow it: at most `limit` guesses that fit the
-    /// cache. Empty if there is nothing to guess.
+    /// `token`, and what may follow it: at most `limit` drafted tokens that
+    /// fit the cache. Empty if there is no draft.
     fn draft(&mut self, token: u32, draft: Draft, limit: usize) -> Result<Vec<u32>, GenerateError> {
         let room = self.session.context() - self.session.position();
         let limit = draft.limit().min(limit).min(room - 1);
@@ -280,13 +280,13 @@ impl<'s, 'a> Conversation<'s, 'a> {
         match draft {
             Draft::Mtp(_) if limit > 0 => {
                 tried.resize(1 + limit, 0);
-                let guessed = self.session.draft(token, &mut tried[1..])?;
-                tried.truncate(1 + guessed);
+                let drafted = self.session.draft(token, &mut tried[1..])?;
+                tried.truncate(1 + drafted);
             }
             Draft::Mtp(_) => {}
             Draft::Ngram(_) => {
                 self.cached.push(token);
-                tried.extend(draft::guess(&self.cached, limit));
+                tried.extend(draft::look_up(&self.cached, limit));
                 self.cached.pop();
             }
         }

@@ -1,5 +1,5 @@
-//! Guessing tokens ahead, from the text so far or with the model's own layer for
-//! it.
+//! Drafts for speculative decoding, from the text so far or by the model's own
+//! layer for it.
 //!
 //! What was said once is often said again: code under edit, names, quotations.
 //! So the last few tokens are looked up in all that came before, and what
@@ -13,7 +13,7 @@ use std::str::FromStr;
 
 use briquette_engine::cpu::PlanOptions;
 
-/// Where guesses come from, and how many tokens they are at most.
+/// Where drafts come from, and how many tokens they have at most.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Draft {
     /// The text so far.
@@ -23,7 +23,7 @@ pub enum Draft {
 }
 
 impl Draft {
-    /// No guesses.
+    /// No drafts.
     pub const NONE: Self = Self::Ngram(0);
 
     /// Tokens at most.
@@ -90,14 +90,14 @@ impl FromStr for Draft {
     }
 }
 
-/// Tokens that must recur before a guess is made.
+/// Tokens that must recur before a draft is made.
 const SHORTEST: usize = 3;
-/// Tokens that are looked up at most: longer matches make better guesses.
+/// Tokens that are looked up at most: longer matches make better drafts.
 const LONGEST: usize = 8;
 
 /// What followed the latest earlier occurrence of the longest recurring end of
 /// `history`: at most `limit` tokens, none if nothing recurs.
-pub(crate) fn guess(history: &[u32], limit: usize) -> &[u32] {
+pub(super) fn look_up(history: &[u32], limit: usize) -> &[u32] {
     let mut best = (SHORTEST - 1, history.len());
     for end in (1..history.len()).rev() {
         let (earlier, latest) = (history[..end].iter().rev(), history.iter().rev());
@@ -135,28 +135,28 @@ mod tests {
     }
 
     #[test]
-    fn what_followed_the_longest_match_is_guessed() {
-        assert_eq!(guess(&[1, 2, 3, 4, 5, 9, 1, 2, 3], 2), [4, 5]);
+    fn what_followed_the_longest_match_is_drafted() {
+        assert_eq!(look_up(&[1, 2, 3, 4, 5, 9, 1, 2, 3], 2), [4, 5]);
         // The match of four wins over the later match of three.
         assert_eq!(
-            guess(&[0, 1, 2, 3, 7, 7, 5, 1, 2, 3, 8, 0, 1, 2, 3], 1),
+            look_up(&[0, 1, 2, 3, 7, 7, 5, 1, 2, 3, 8, 0, 1, 2, 3], 1),
             [7]
         );
         // Of equal matches the later one.
-        assert_eq!(guess(&[1, 2, 3, 7, 1, 2, 3, 8, 1, 2, 3], 1), [8]);
+        assert_eq!(look_up(&[1, 2, 3, 7, 1, 2, 3, 8, 1, 2, 3], 1), [8]);
     }
 
     #[test]
     fn a_match_may_overlap_its_own_end() {
-        assert_eq!(guess(&[5, 5, 5, 5], 4), [5]);
-        assert_eq!(guess(&[1, 2, 1, 2, 1, 2, 1], 9), [2, 1]);
+        assert_eq!(look_up(&[5, 5, 5, 5], 4), [5]);
+        assert_eq!(look_up(&[1, 2, 1, 2, 1, 2, 1], 9), [2, 1]);
     }
 
     #[test]
-    fn nothing_is_guessed_where_nothing_recurs() {
-        assert!(guess(&[], 4).is_empty());
-        assert!(guess(&[1, 2, 3], 4).is_empty());
-        assert!(guess(&[1, 2, 9, 1, 2], 4).is_empty());
-        assert!(guess(&[1, 2, 3, 4, 1, 2, 3], 0).is_empty());
+    fn nothing_is_drafted_where_nothing_recurs() {
+        assert!(look_up(&[], 4).is_empty());
+        assert!(look_up(&[1, 2, 3], 4).is_empty());
+        assert!(look_up(&[1, 2, 9, 1, 2], 4).is_empty());
+        assert!(look_up(&[1, 2, 3, 4, 1, 2, 3], 0).is_empty());
     }
 }

@@ -54,7 +54,7 @@ pub enum ImportError {
         /// What would make sense.
         expected: String,
     },
-    /// There is nothing to guess ahead with.
+    /// There is no layer to draft tokens with.
     #[error("the checkpoint has no layer for multi-token prediction: leave out --mtp")]
     NoMtpLayer,
     /// A tensor is absent.

@@ -12,7 +12,7 @@ use super::{ImportError, stranger};
 
 /// Where a checkpoint lies, and in which form.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Location {
+pub enum CheckpointPath {
     /// A Hugging Face folder.
     Folder(PathBuf),
     /// A file that is to be read as GGUF.
@@ -27,7 +27,7 @@ const SNAPSHOTS: &str = "snapshots";
 ///
 /// # Errors
 /// If there is nothing there, or something that is no checkpoint.
-pub fn locate(path: &Path) -> Result<Location, ImportError> {
+pub fn locate(path: &Path) -> Result<CheckpointPath, ImportError> {
     let refuse = |what: String| Err(malformed(path, what));
     match fs::metadata(path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => refuse(nothing_there(path)),
@@ -38,7 +38,7 @@ pub fn locate(path: &Path) -> Result<Location, ImportError> {
         Ok(found) if found.is_dir() => locate_in_folder(path),
         Ok(found) if found.is_file() => match not_gguf(path) {
             Some(what) => refuse(what),
-            None => Ok(Location::Gguf(path.to_owned())),
+            None => Ok(CheckpointPath::Gguf(path.to_owned())),
         },
         Ok(_) => refuse(
             "is neither a file nor a folder: a checkpoint is read more than once, from a \
@@ -69,14 +69,14 @@ pub(super) fn gguf_files(folder: &Path) -> Vec<String> {
     names
 }
 
-fn locate_in_folder(folder: &Path) -> Result<Location, ImportError> {
+fn locate_in_folder(folder: &Path) -> Result<CheckpointPath, ImportError> {
     if !folder.join("config.json").exists() && folder.join(SNAPSHOTS).is_dir() {
-        return snapshot(folder).map(Location::Folder);
+        return snapshot(folder).map(CheckpointPath::Folder);
     }
     if !folder.join("config.json").is_file() {
         return Err(no_config(folder));
     }
-    Ok(Location::Folder(folder.to_owned()))
+    Ok(CheckpointPath::Folder(folder.to_owned()))
 }
 
 /// The snapshot that a model's root in the cache means: the one of its main

@@ -32,7 +32,7 @@ pub enum Transform {
 
 /// Where one canonical matrix (one expert's, one head's) or vector comes from.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Recipe {
+pub struct Location {
     /// The stored tensor's name.
     pub tensor: String,
     /// The stored tensor's whole shape, to be checked before reading.
@@ -62,7 +62,7 @@ pub trait Mapping {
     /// Where matrix number `index` (an expert, a head, else 0) of tensor `id`
     /// lies. Only asked for tensors that the model's configuration has, never
     /// for [`Role::RopeInverseFrequency`].
-    fn recipe(&self, id: TensorId, index: u32) -> Recipe;
+    fn location(&self, id: TensorId, index: u32) -> Location;
 
     /// The names of tensors that the layer for multi-token prediction, number
     /// `layer`, may repeat although it shares them with the model, and what they
@@ -71,7 +71,7 @@ pub trait Mapping {
         Vec::new()
     }
 
-    /// How the stored tensor `name`, which no recipe names, may be left out of a
+    /// How the stored tensor `name`, which no location names, may be left out of a
     /// model of `layers` layers, that for multi-token prediction included;
     /// `None`: leaving it out would change the result.
     fn left_out(&self, _name: &str, _layers: u32) -> Option<LeftOut> {

@@ -5,6 +5,7 @@
 //! and where each canonical tensor lies among them ([`Mapping`]). Everything
 //! after that (transposing, de-interleaving, quantising, writing) is shared.
 
+mod encoding;
 mod error;
 pub mod gguf;
 pub mod hf;
@@ -18,9 +19,10 @@ mod stranger;
 pub mod tokenizer;
 mod weights;
 
+pub use encoding::Encoding;
 pub use error::ImportError;
-pub use locate::{Location, locate};
-pub use mapping::{LeftOut, Mapping, Recipe, TensorId, Transform};
+pub use locate::{CheckpointPath, locate};
+pub use mapping::{LeftOut, Location, Mapping, TensorId, Transform};
 pub use open::{CheckpointError, OpenOptions, Source, open, open_as};
 pub use rows::{Grid, Rows};
 pub use weights::Weights;
@@ -52,8 +54,8 @@ pub struct Model {
 pub struct StoredTensor {
     /// Outermost dimension first, as in `[out, in]`.
     pub shape: Vec<u64>,
-    /// The element type as the file names it (`BF16`, `Q4_K`, …).
-    pub encoding: String,
+    /// How its numbers are stored; `None` if they cannot be read.
+    pub encoding: Option<Encoding>,
 }
 
 impl StoredTensor {

@@ -5,10 +5,10 @@ use std::path::{Path, PathBuf};
 use briquette_engine::text::{Tokenizer, TokenizerError};
 
 use crate::chat::{ChatTemplate, Clock, TrialError};
-use crate::checkpoint::gguf::{self, Gguf};
+use crate::checkpoint::gguf::{self, Gguf, GgufMapping};
 use crate::checkpoint::hf::{self, HuggingFace};
 use crate::checkpoint::tokenizer::{self, TokenizerImportError, TokenizerSpec};
-use crate::checkpoint::{ImportError, Location, Weights, locate, prompt_start};
+use crate::checkpoint::{CheckpointPath, ImportError, Weights, locate, prompt_start};
 
 /// Why a checkpoint was refused.
 #[derive(Debug, thiserror::Error)]
@@ -86,11 +86,11 @@ pub fn open(path: &Path) -> Result<Source, CheckpointError> {
 /// As [`open`], and if the options do not go with the checkpoint.
 pub fn open_as(path: &Path, options: &OpenOptions) -> Result<Source, CheckpointError> {
     match locate(path)? {
-        Location::Folder(path) if options.pre.is_some() => {
+        CheckpointPath::Folder(path) if options.pre.is_some() => {
             Err(CheckpointError::PreOfFolder { path })
         }
-        Location::Folder(path) => open_folder(&path, options),
-        Location::Gguf(path) => open_gguf(&path, options),
+        CheckpointPath::Folder(path) => open_folder(&path, options),
+        CheckpointPath::Gguf(path) => open_gguf(&path, options),
     }
 }
 
@@ -150,8 +150,8 @@ fn folder_tokenizer(
 fn open_gguf(path: &Path, options: &OpenOptions) -> Result<Source, CheckpointError> {
     let with_tokenizer = !options.without_tokenizer;
     let mut file = Gguf::open(path)?;
-    let model = file.model()?;
-    let mapping = file.mapping(&model);
+    let model = gguf::model(&mut file)?;
+    let mapping = GgufMapping::new(&file, &model);
     let mut metadata = if with_tokenizer {
         file.tokenizer()?
     } else {

@@ -174,10 +174,11 @@ fn warn_of_formats(args: &Args, source: &Source) {
     };
     let encoding = source.weights.encoding(output);
     let is_wide = matches!(args.weights, WeightFormat::F32 | WeightFormat::F16);
-    if is_wide && (encoding.starts_with('Q') || encoding.starts_with("F8")) {
+    if let Some(encoding) = encoding.filter(|encoding| is_wide && encoding.is_quantized()) {
         tracing::warn!(
-            "--weights: the source's weights are {encoding}; a wider format makes the file larger \
-             and its answers no better"
+            "--weights: the source's weights are {}; a wider format makes the file larger \
+             and its answers no better",
+            encoding.name()
         );
     }
 }

@@ -4,6 +4,8 @@ use briquette_engine::blob::{Part, Role};
 use briquette_engine::quant::KvFormat;
 use briquette_engine::quant::NumberFormat;
 
+use crate::checkpoint::Encoding;
+
 /// What a person asks for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 pub enum WeightFormat {
@@ -99,7 +101,7 @@ impl FormatChoice {
     /// Norms, biases and routers stay `f32`. Four-bit weights become `q4a`,
     /// with minima, where the source has minima too or has more than four
     /// bits to begin with; its codes are then kept, not rounded again.
-    pub fn format(&self, role: Role, encoding: &str) -> NumberFormat {
+    pub fn format(&self, role: Role, encoding: Option<Encoding>) -> NumberFormat {
         let asked = match role.part() {
             Part::Exact => return NumberFormat::F32,
             Part::Embedding => return self.vocabulary_format(role, encoding),
@@ -111,7 +113,7 @@ impl FormatChoice {
     }
 
     /// Of the embedding and the head.
-    fn vocabulary_format(&self, role: Role, encoding: &str) -> NumberFormat {
+    fn vocabulary_format(&self, role: Role, encoding: Option<Encoding>) -> NumberFormat {
         let asked = match role {
             Role::LmHead => self.head,
             _ => self.embedding,
@@ -139,21 +141,28 @@ impl FormatChoice {
 /// What the embedding and the head get beside four-bit weights if nobody says:
 /// with both in `q4a` SmolLM2's perplexity on *Persuasion* grows from 38.48 to
 /// 41.09.
-fn beside_four_bits(encoding: &str) -> WeightFormat {
+fn beside_four_bits(encoding: Option<Encoding>) -> WeightFormat {
     match encoding {
         // Codes of four bits are kept as they are: nothing is lost.
-        "Q4_0" | "Q4_1" => WeightFormat::Q4,
+        Some(Encoding::Q4_0 | Encoding::Q4_1) => WeightFormat::Q4,
         _ => WeightFormat::Q8,
     }
 }
 
-fn number_format(asked: WeightFormat, encoding: &str) -> NumberFormat {
+fn number_format(asked: WeightFormat, encoding: Option<Encoding>) -> NumberFormat {
     match asked {
         WeightFormat::F32 => NumberFormat::F32,
         WeightFormat::F16 => NumberFormat::F16,
         WeightFormat::Q8 => NumberFormat::Q8,
         WeightFormat::Q4 => match encoding {
-            "Q4_1" | "Q4_K" | "Q5_0" | "Q5_1" | "Q5_K" | "Q6_K" => NumberFormat::Q4Affine,
+            Some(
+                Encoding::Q4_1
+                | Encoding::Q4_K
+                | Encoding::Q5_0
+                | Encoding::Q5_1
+                | Encoding::Q5_K
+                | Encoding::Q6_K,
+            ) => NumberFormat::Q4Affine,
             _ => NumberFormat::Q4,
         },
         WeightFormat::Q4a => NumberFormat::Q4Affine,
@@ -170,29 +179,59 @@ mod tests {
             experts: Some(WeightFormat::Q4),
             ..FormatChoice::new(WeightFormat::Q8)
         };
-        assert_eq!(choice.format(Role::ExpertUp, "BF16"), NumberFormat::Q4);
         assert_eq!(
-            choice.format(Role::ExpertUp, "Q4_K"),
+            choice.format(Role::ExpertUp, Some(Encoding::BF16)),
+            NumberFormat::Q4
+        );
+        assert_eq!(
+            choice.format(Role::ExpertUp, Some(Encoding::Q4_K)),
             NumberFormat::Q4Affine
         );
-        assert_eq!(choice.format(Role::Output, "Q4_K"), NumberFormat::Q8);
-        assert_eq!(choice.format(Role::LmHead, "Q4_K"), NumberFormat::Q8);
-        assert_eq!(choice.format(Role::Router, "F32"), NumberFormat::F32);
-        assert_eq!(choice.format(Role::FinalNorm, "BF16"), NumberFormat::F32);
+        assert_eq!(
+            choice.format(Role::Output, Some(Encoding::Q4_K)),
+            NumberFormat::Q8
+        );
+        assert_eq!(
+            choice.format(Role::LmHead, Some(Encoding::Q4_K)),
+            NumberFormat::Q8
+        );
+        assert_eq!(
+            choice.format(Role::Router, Some(Encoding::F32)),
+            NumberFormat::F32
+        );
+        assert_eq!(
+            choice.format(Role::FinalNorm, Some(Encoding::BF16)),
+            NumberFormat::F32
+        );
     }
 
     #[test]
     fn beside_four_bits_the_embedding_is_wider_unless_its_source_is_not() {
         let choice = FormatChoice::new(WeightFormat::Q4);
-        assert_eq!(choice.format(Role::Embedding, "F32"), NumberFormat::Q8);
-        assert_eq!(choice.format(Role::Embedding, "Q8_0"), NumberFormat::Q8);
-        assert_eq!(choice.format(Role::Embedding, "Q4_0"), NumberFormat::Q4);
         assert_eq!(
-            choice.format(Role::Embedding, "Q4_1"),
+            choice.format(Role::Embedding, Some(Encoding::F32)),
+            NumberFormat::Q8
+        );
+        assert_eq!(
+            choice.format(Role::Embedding, Some(Encoding::Q8_0)),
+            NumberFormat::Q8
+        );
+        assert_eq!(
+            choice.format(Role::Embedding, Some(Encoding::Q4_0)),
+            NumberFormat::Q4
+        );
+        assert_eq!(
+            choice.format(Role::Embedding, Some(Encoding::Q4_1)),
             NumberFormat::Q4Affine
         );
-        assert_eq!(choice.format(Role::LmHead, "Q4_0"), NumberFormat::Q4);
-        assert_eq!(choice.format(Role::LmHead, "BF16"), NumberFormat::Q8);
+        assert_eq!(
+            choice.format(Role::LmHead, Some(Encoding::Q4_0)),
+            NumberFormat::Q4
+        );
+        assert_eq!(
+            choice.format(Role::LmHead, Some(Encoding::BF16)),
+            NumberFormat::Q8
+        );
     }
 
     #[test]
@@ -202,8 +241,14 @@ mod tests {
             head: Some(WeightFormat::F16),
             ..FormatChoice::new(WeightFormat::Q4)
         };
-        assert_eq!(choice.format(Role::Embedding, "F32"), NumberFormat::Q4);
-        assert_eq!(choice.format(Role::LmHead, "F32"), NumberFormat::F16);
+        assert_eq!(
+            choice.format(Role::Embedding, Some(Encoding::F32)),
+            NumberFormat::Q4
+        );
+        assert_eq!(
+            choice.format(Role::LmHead, Some(Encoding::F32)),
+            NumberFormat::F16
+        );
     }
 
     #[test]
@@ -213,7 +258,10 @@ mod tests {
             ..FormatChoice::new(WeightFormat::Q4)
         };
         let tied = head.tied().unwrap();
-        assert_eq!(tied.format(Role::Embedding, "F32"), NumberFormat::Q4Affine);
+        assert_eq!(
+            tied.format(Role::Embedding, Some(Encoding::F32)),
+            NumberFormat::Q4Affine
+        );
         let both = |embedding| FormatChoice {
             embedding: Some(embedding),
             ..head

@@ -36,7 +36,7 @@ impl Table {
                 return NumberFormat::F32;
             }
             let encoding = weights.encoding(tensor_id(role, layer));
-            formats.format(role, &encoding)
+            formats.format(role, encoding)
         };
         let mut placer = Placer::default();
         let mut expert = 0;

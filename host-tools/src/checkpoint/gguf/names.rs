@@ -3,7 +3,7 @@
 use briquette_engine::blob::{Attention, LayerKind, Mla, ModelConfig, Role, Shape};
 
 use super::store::Gguf;
-use crate::checkpoint::{LeftOut, Mapping, Model, Recipe, TensorId, Transform};
+use crate::checkpoint::{LeftOut, Location, Mapping, Model, TensorId, Transform};
 
 /// Where the canonical tensors lie in a GGUF file.
 #[derive(Debug, Clone)]
@@ -20,7 +20,9 @@ pub struct GgufMapping {
 }
 
 impl GgufMapping {
-    pub(super) fn new(file: &Gguf, model: &Model) -> Self {
+    /// Looks at `file` for the forms of tensors that converters have changed over
+    /// time.
+    pub fn new(file: &Gguf, model: &Model) -> Self {
         let layers = 0..model.config.num_hidden_layers;
         let any = |name: &str| layers.clone().any(|l| file.has(&format!("blk.{l}.{name}")));
         Self {
@@ -56,13 +58,13 @@ impl GgufMapping {
     }
 
     /// Keys and values of one head out of `attn_kv_b`.
-    fn kv_b(&self, mla: &Mla, prefix: &str, role: Role, head: u32) -> Recipe {
+    fn kv_b(&self, mla: &Mla, prefix: &str, role: Role, head: u32) -> Location {
         let (nope, value) = (mla.qk_nope_head_dim, mla.v_head_dim);
         let rows = u64::from(nope) + u64::from(value);
         let heads = u64::from(self.config.num_attention_heads);
         let first_row = u64::from(head) * rows;
         let is_key = role == Role::KeyUp;
-        Recipe {
+        Location {
             tensor: format!("{prefix}attn_kv_b.weight"),
             shape: vec![heads * rows, mla.kv_lora_rank.into()],
             first_row: if is_key {
@@ -80,7 +82,7 @@ impl GgufMapping {
 }
 
 impl Mapping for GgufMapping {
-    fn recipe(&self, id: TensorId, index: u32) -> Recipe {
+    fn location(&self, id: TensorId, index: u32) -> Location {
         let kind = kind_of(id.role);
         let shape = self.config.shape(id.role, kind).unwrap_or(Shape {
             count: 1,
@@ -98,7 +100,7 @@ impl Mapping for GgufMapping {
         }
         if self.separate_experts && id.role.is_expert() {
             let part = name(id.role).trim_end_matches("_exps.weight");
-            return Recipe {
+            return Location {
                 tensor: format!("{prefix}{part}.{index}.weight"),
                 shape: vec![rows, cols],
                 first_row: 0,
@@ -106,7 +108,7 @@ impl Mapping for GgufMapping {
             };
         }
         let of_model = Role::MODEL.contains(&id.role);
-        Recipe {
+        Location {
             tensor: if of_model {
                 name(id.role).to_owned()
             } else {

@@ -8,9 +8,9 @@ use std::fs::File;
 use std::io::{self, BufReader, Read, Seek};
 use std::path::{Path, PathBuf};
 
-use super::blocks::Encoding;
+use super::codes;
 use super::metadata::{Metadata, Value, ValueType};
-use crate::checkpoint::{ImportError, stranger};
+use crate::checkpoint::{Encoding, ImportError, stranger};
 
 /// The table of tensors and where their bytes start.
 #[derive(Debug)]
@@ -183,10 +183,10 @@ impl Reader<'_> {
             shape.push(self.u64()?);
         }
         let code = self.u32()?;
-        let encoding = Encoding::from_code(code).ok_or_else(|| ImportError::Unsupported {
+        let encoding = codes::from_code(code).ok_or_else(|| ImportError::Unsupported {
             what: "GGUF tensor type",
-            found: format!("{} of tensor {name}", Encoding::name_of(code)),
-            supported: Encoding::SUPPORTED.into(),
+            found: format!("{} of tensor {name}", codes::name_of(code)),
+            supported: codes::SUPPORTED.into(),
         })?;
         let offset = self.u64()?;
         let cols = shape[0];

@@ -6,10 +6,9 @@ use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 use super::metadata::Metadata;
-use super::names::GgufMapping;
 use super::reader::{self, Contents};
 use super::tokenizer::GgufTokenizer;
-use crate::checkpoint::{ImportError, Model, Rows, StoredTensor, TensorStore};
+use crate::checkpoint::{ImportError, Rows, StoredTensor, TensorStore};
 
 /// A GGUF file whose header has been checked.
 #[derive(Debug)]
@@ -39,22 +38,6 @@ impl Gguf {
         })
     }
 
-    /// What the model is.
-    ///
-    /// # Errors
-    /// If the architecture or an option is unknown, or a number makes no sense.
-    pub fn model(&mut self) -> Result<Model, ImportError> {
-        super::kind::check(self.metadata())?;
-        let model = super::model::model(self)?;
-        super::kind::check_pairs(self.metadata(), &model)?;
-        Ok(model)
-    }
-
-    /// Where the canonical tensors of `model` lie.
-    pub fn mapping(&self, model: &Model) -> GgufMapping {
-        GgufMapping::new(self, model)
-    }
-
     /// The tokenizer's metadata, if the file has any.
     ///
     /// # Errors
@@ -77,7 +60,7 @@ impl TensorStore for Gguf {
         let stored = self.contents.tensors.get(name)?;
         Some(StoredTensor {
             shape: stored.shape.clone(),
-            encoding: stored.encoding.name(),
+            encoding: Some(stored.encoding),
         })
     }
 

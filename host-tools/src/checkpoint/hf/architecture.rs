@@ -1,7 +1,7 @@
 //! Which architecture a configuration describes.
 
 use super::keys::Keys;
-use super::settings::Decoder;
+use super::settings::Description;
 use super::{deepseek, llama, mixtral, qwen, sanity};
 use crate::checkpoint::ImportError;
 
@@ -83,8 +83,8 @@ impl Architecture {
     ///
     /// # Errors
     /// If a value is missing, makes no sense, or is not supported.
-    pub(super) fn read(self, keys: Keys<'_>) -> Result<Decoder, ImportError> {
-        let decoder = match self {
+    pub(super) fn read(self, keys: Keys<'_>) -> Result<Description, ImportError> {
+        let description = match self {
             Self::DeepseekV2 => deepseek::deepseek_v2(keys),
             Self::DeepseekV3 => deepseek::deepseek_v3(keys),
             Self::Llama => llama::llama(keys),
@@ -94,8 +94,8 @@ impl Architecture {
             Self::Qwen3 => qwen::qwen3(keys),
             Self::Qwen3Moe => qwen::qwen3_moe(keys),
         }?;
-        sanity::check(keys, &decoder)?;
-        Ok(decoder)
+        sanity::check(keys, &description)?;
+        Ok(description)
     }
 
     const fn model_type(self) -> &'static str {

@@ -9,7 +9,7 @@
 use briquette_engine::blob::{Attention, LayerKind, Mla, Moe, Router, Scoring};
 
 use super::keys::Keys;
-use super::settings::{Decoder, Defaults, Parts, Skeleton, layer_kinds};
+use super::settings::{Defaults, Description, Parts, Skeleton, layer_kinds};
 use crate::checkpoint::ImportError;
 
 /// The compressing norms are built without an epsilon in transformers and take
@@ -17,7 +17,7 @@ use crate::checkpoint::ImportError;
 const LATENT_NORM_EPS: f32 = 1e-6;
 
 /// `DeepseekV2ForCausalLM` (transformers, `DeepseekV2Config`).
-pub(super) fn deepseek_v2(keys: Keys<'_>) -> Result<Decoder, ImportError> {
+pub(super) fn deepseek_v2(keys: Keys<'_>) -> Result<Description, ImportError> {
     let defaults = Defaults {
         max_position_embeddings: 2048,
         rms_norm_eps: 1e-6,
@@ -31,7 +31,7 @@ pub(super) fn deepseek_v2(keys: Keys<'_>) -> Result<Decoder, ImportError> {
         size: 1407,
         top_k: None,
     };
-    decoder(
+    describe(
         keys,
         skeleton,
         defaults,
@@ -46,7 +46,7 @@ pub(super) fn deepseek_v2(keys: Keys<'_>) -> Result<Decoder, ImportError> {
 
 /// `DeepseekV3ForCausalLM` (transformers, `DeepseekV3Config`); also Moonlight
 /// and Kimi K2.
-pub(super) fn deepseek_v3(keys: Keys<'_>) -> Result<Decoder, ImportError> {
+pub(super) fn deepseek_v3(keys: Keys<'_>) -> Result<Description, ImportError> {
     let defaults = Defaults {
         max_position_embeddings: 4096,
         rms_norm_eps: 1e-6,
@@ -60,7 +60,7 @@ pub(super) fn deepseek_v3(keys: Keys<'_>) -> Result<Decoder, ImportError> {
         size: 2048,
         top_k: Some(8),
     };
-    decoder(
+    describe(
         keys,
         skeleton,
         defaults,
@@ -88,14 +88,14 @@ struct DecoderOptions {
     adjacent_rope_pairs: bool,
 }
 
-fn decoder(
+fn describe(
     keys: Keys<'_>,
     skeleton: Skeleton,
     defaults: Defaults,
     experts: ExpertDefaults,
     router: fn(Keys<'_>) -> Result<Router, ImportError>,
     options: DecoderOptions,
-) -> Result<Decoder, ImportError> {
+) -> Result<Description, ImportError> {
     let attention = latent_attention(keys)?;
     let rope = skeleton.rope(keys, attention.qk_rope_head_dim, defaults)?;
     let head_dim = f64::from(attention.qk_nope_head_dim) + f64::from(attention.qk_rope_head_dim);

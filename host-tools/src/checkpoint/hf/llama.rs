@@ -4,11 +4,11 @@ use briquette_engine::blob::{Attention, Gqa};
 
 use super::grouped::{self, GroupedDefaults};
 use super::keys::Keys;
-use super::settings::{Decoder, Defaults, Parts, Skeleton, layer_kinds};
+use super::settings::{Defaults, Description, Parts, Skeleton, layer_kinds};
 use crate::checkpoint::ImportError;
 
 /// `LlamaForCausalLM` (transformers, `LlamaConfig`).
-pub(super) fn llama(keys: Keys<'_>) -> Result<Decoder, ImportError> {
+pub(super) fn llama(keys: Keys<'_>) -> Result<Description, ImportError> {
     let defaults = Defaults {
         max_position_embeddings: 2048,
         rms_norm_eps: 1e-6,
@@ -40,7 +40,7 @@ pub(super) fn llama(keys: Keys<'_>) -> Result<Decoder, ImportError> {
 
 /// `MistralForCausalLM` (transformers, `MistralConfig`): every layer slides
 /// over a window, unless that is `null`.
-pub(super) fn mistral(keys: Keys<'_>) -> Result<Decoder, ImportError> {
+pub(super) fn mistral(keys: Keys<'_>) -> Result<Description, ImportError> {
     let defaults = Defaults {
         max_position_embeddings: 131_072,
         rms_norm_eps: 1e-6,

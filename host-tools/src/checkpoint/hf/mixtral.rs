@@ -4,11 +4,11 @@ use briquette_engine::blob::{Attention, Moe, Router, Scoring};
 
 use super::grouped::{self, GroupedDefaults};
 use super::keys::Keys;
-use super::settings::{Decoder, Defaults, Parts, Skeleton, layer_kinds};
+use super::settings::{Defaults, Description, Parts, Skeleton, layer_kinds};
 use crate::checkpoint::ImportError;
 
 /// `MixtralForCausalLM` (transformers, `MixtralConfig`).
-pub(super) fn mixtral(keys: Keys<'_>) -> Result<Decoder, ImportError> {
+pub(super) fn mixtral(keys: Keys<'_>) -> Result<Description, ImportError> {
     let defaults = Defaults {
         max_position_embeddings: 131_072,
         rms_norm_eps: 1e-5,

@@ -21,7 +21,7 @@
 mod architecture;
 mod blocks;
 mod deepseek;
-mod element;
+mod dtypes;
 mod files;
 mod grouped;
 mod header;
@@ -58,7 +58,7 @@ use super::{ImportError, Model, Weights, locate};
 use architecture::Architecture;
 use files::{MAX_CONFIG_BYTES, MAX_TOKENIZER_BYTES};
 use keys::Keys;
-use settings::Decoder;
+use settings::Description;
 use tokens::GENERATION_CONFIG;
 
 const CONFIG: &str = "config.json";
@@ -91,18 +91,18 @@ pub fn open(folder: &Path) -> Result<HuggingFace, ImportError> {
     let keys = Keys::new(&path, &config)?;
     let architecture = Architecture::detect(keys)?;
     let block_size = quantization::block_size(keys)?;
-    let mut decoder = architecture.read(keys)?;
+    let mut description = architecture.read(keys)?;
     let mut store = SafetensorsStore::open(folder, block_size)?;
-    let embedding = tying::settle(&mut decoder.config, &mut store)?;
+    let embedding = tying::settle(&mut description.config, &mut store)?;
     let is_mixtral = architecture == Architecture::Mixtral;
     let names = Names::new(
-        decoder.config,
-        decoder.adjacent_rope_pairs,
+        description.config,
+        description.adjacent_rope_pairs,
         embedding,
         is_mixtral,
         |name| store.contains(name),
     );
-    let mut model = model(folder, keys, architecture, decoder)?;
+    let mut model = model(folder, keys, architecture, description)?;
     // Configurations go on speaking of it where files were published without.
     let joins = names::joins(model.config.num_hidden_layers);
     model.mtp = model.mtp.filter(|_| store.contains(&joins));
@@ -204,7 +204,7 @@ fn model(
     folder: &Path,
     keys: Keys<'_>,
     architecture: Architecture,
-    decoder: Decoder,
+    description: Description,
 ) -> Result<Model, ImportError> {
     let stated = keys.text("_name_or_path")?.and_then(last_component);
     Ok(Model {
@@ -212,10 +212,10 @@ fn model(
         name: stated
             .or_else(|| locate::cached_name(folder))
             .or_else(|| last_component(folder)),
-        config: decoder.config,
-        layers: decoder.layers,
-        mtp: decoder.mtp,
-        rope_inverse_frequencies: decoder.rope_inverse_frequencies,
+        config: description.config,
+        layers: description.layers,
+        mtp: description.mtp,
+        rope_inverse_frequencies: description.rope_inverse_frequencies,
     })
 }
 

@@ -3,7 +3,7 @@
 use briquette_engine::blob::{Attention, LayerKind, Mla, ModelConfig, Role};
 
 use super::leftovers::{self, Whole};
-use crate::checkpoint::{LeftOut, Mapping, Recipe, TensorId, Transform};
+use crate::checkpoint::{LeftOut, Location, Mapping, TensorId, Transform};
 
 /// Where each canonical tensor lies in a Hugging Face checkpoint.
 #[derive(Debug)]
@@ -70,8 +70,8 @@ impl Names {
         }
     }
 
-    fn plain(&self, id: TensorId) -> Recipe {
-        Recipe {
+    fn plain(&self, id: TensorId) -> Location {
+        Location {
             tensor: self.name(id),
             shape: self.shape(id.role),
             first_row: 0,
@@ -125,7 +125,7 @@ impl Names {
 
     /// `kv_b_proj` holds, head after head, the rows that make the key and then
     /// the rows that make the value.
-    fn latent_up(&self, mla: Mla, id: TensorId, head: u32) -> Recipe {
+    fn latent_up(&self, mla: Mla, id: TensorId, head: u32) -> Location {
         let key_rows = u64::from(mla.qk_nope_head_dim);
         let head_rows = key_rows + u64::from(mla.v_head_dim);
         let heads = u64::from(self.config.num_attention_heads);
@@ -134,7 +134,7 @@ impl Names {
             Role::KeyUp => (head_start, Transform::Transposed),
             _ => (head_start + key_rows, Transform::Direct),
         };
-        Recipe {
+        Location {
             tensor: format!("model.layers.{}.self_attn.kv_b_proj.weight", id.layer),
             shape: vec![heads * head_rows, u64::from(mla.kv_lora_rank)],
             first_row,
@@ -142,7 +142,7 @@ impl Names {
         }
     }
 
-    fn expert(&self, id: TensorId, expert: u32) -> Recipe {
+    fn expert(&self, id: TensorId, expert: u32) -> Location {
         let names = self.expert_names(id.layer);
         let prefix = format!("model.layers.{}.{}.experts", id.layer, names.module);
         if names.style == ExpertStyle::Fused {
@@ -157,7 +157,7 @@ impl Names {
             ExpertStyle::Numbered => number,
             _ => projection,
         };
-        Recipe {
+        Location {
             tensor: format!("{prefix}.{expert}.{module}.weight"),
             shape: self.shape(id.role),
             first_row: 0,
@@ -165,7 +165,7 @@ impl Names {
         }
     }
 
-    fn fused_expert(&self, prefix: &str, role: Role, expert: u32) -> Recipe {
+    fn fused_expert(&self, prefix: &str, role: Role, expert: u32) -> Location {
         let (experts, width) = self.config.moe.map_or((0, 0), |moe| {
             (moe.num_experts.into(), moe.expert_size.into())
         });
@@ -183,7 +183,7 @@ impl Names {
             }
             _ => ("down_proj", [experts, hidden, width], expert * hidden),
         };
-        Recipe {
+        Location {
             tensor: format!("{prefix}.{module}"),
             shape: shape.to_vec(),
             first_row,
@@ -198,7 +198,7 @@ impl Names {
 }
 
 impl Mapping for Names {
-    fn recipe(&self, id: TensorId, index: u32) -> Recipe {
+    fn location(&self, id: TensorId, index: u32) -> Location {
         match (id.role, self.config.attention) {
             (Role::KeyUp | Role::ValueUp, Attention::Mla(mla)) => self.latent_up(mla, id, index),
             (role, _) if role.is_expert() => self.expert(id, index),

@@ -5,7 +5,7 @@ use serde_json::Value;
 
 use super::grouped::{self, GroupedDefaults};
 use super::keys::Keys;
-use super::settings::{Decoder, Defaults, Parts, Skeleton, layer_kinds};
+use super::settings::{Defaults, Description, Parts, Skeleton, layer_kinds};
 use crate::checkpoint::ImportError;
 
 const DEFAULTS: Defaults = Defaults {
@@ -16,7 +16,7 @@ const DEFAULTS: Defaults = Defaults {
 
 /// `Qwen2ForCausalLM` (transformers, `Qwen2Config`): biases on query, key and
 /// value, always.
-pub(super) fn qwen2(keys: Keys<'_>) -> Result<Decoder, ImportError> {
+pub(super) fn qwen2(keys: Keys<'_>) -> Result<Description, ImportError> {
     let skeleton = Skeleton::read(keys, DEFAULTS)?;
     let dimensions = GroupedDefaults {
         num_key_value_heads: Some(32),
@@ -31,7 +31,7 @@ pub(super) fn qwen2(keys: Keys<'_>) -> Result<Decoder, ImportError> {
 
 /// `Qwen3ForCausalLM` (transformers, `Qwen3Config`): norms on each head's query
 /// and key.
-pub(super) fn qwen3(keys: Keys<'_>) -> Result<Decoder, ImportError> {
+pub(super) fn qwen3(keys: Keys<'_>) -> Result<Description, ImportError> {
     let skeleton = Skeleton::read(keys, DEFAULTS)?;
     let dimensions = GroupedDefaults {
         num_key_value_heads: Some(32),
@@ -43,7 +43,7 @@ pub(super) fn qwen3(keys: Keys<'_>) -> Result<Decoder, ImportError> {
 
 /// `Qwen3MoeForCausalLM` (transformers, `Qwen3MoeConfig`). A sliding window, if
 /// used, is used by all layers.
-pub(super) fn qwen3_moe(keys: Keys<'_>) -> Result<Decoder, ImportError> {
+pub(super) fn qwen3_moe(keys: Keys<'_>) -> Result<Description, ImportError> {
     let skeleton = Skeleton::read(keys, DEFAULTS)?;
     let dimensions = GroupedDefaults {
         num_key_value_heads: Some(4),
@@ -97,7 +97,7 @@ fn normed_attention(
     })
 }
 
-fn dense(keys: Keys<'_>, skeleton: Skeleton, attention: Gqa) -> Result<Decoder, ImportError> {
+fn dense(keys: Keys<'_>, skeleton: Skeleton, attention: Gqa) -> Result<Description, ImportError> {
     let window = sliding_window(keys)?;
     Ok(skeleton.finish(Parts {
         attention: Attention::Gqa(attention),

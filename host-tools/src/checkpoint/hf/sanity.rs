@@ -4,7 +4,7 @@
 use briquette_engine::blob::{Attention, Gqa, Mla, Moe, Scoring};
 
 use super::keys::Keys;
-use super::settings::Decoder;
+use super::settings::Description;
 use crate::checkpoint::ImportError;
 
 /// The widest that heads side by side may be.
@@ -14,8 +14,8 @@ const MAX_WIDTH: u64 = i32::MAX as u64;
 ///
 /// # Errors
 /// If something does not fit, naming the key.
-pub(super) fn check(keys: Keys<'_>, decoder: &Decoder) -> Result<(), ImportError> {
-    let config = &decoder.config;
+pub(super) fn check(keys: Keys<'_>, description: &Description) -> Result<(), ImportError> {
+    let config = &description.config;
     let heads = u64::from(config.num_attention_heads);
     match config.attention {
         Attention::Mla(mla) => check_latent_widths(keys, heads, mla)?,
@@ -25,7 +25,7 @@ pub(super) fn check(keys: Keys<'_>, decoder: &Decoder) -> Result<(), ImportError
         check_experts(keys, moe)?;
     }
     let factors = [config.softmax_scale, config.rope_attention_factor];
-    let frequencies = &decoder.rope_inverse_frequencies;
+    let frequencies = &description.rope_inverse_frequencies;
     let sound = factors
         .iter()
         .all(|factor| factor.is_finite() && *factor > 0.0)

@@ -12,7 +12,7 @@ const MAX_LAYERS: u32 = 1 << 16;
 
 /// What an architecture's file makes of a configuration.
 #[derive(Debug)]
-pub(super) struct Decoder {
+pub(super) struct Description {
     pub(super) config: ModelConfig,
     pub(super) layers: Vec<LayerKind>,
     /// The layer for multi-token prediction, if the configuration speaks of one.
@@ -101,7 +101,7 @@ impl Skeleton {
     }
 
     /// Puts the whole description together.
-    pub(super) fn finish(self, parts: Parts) -> Decoder {
+    pub(super) fn finish(self, parts: Parts) -> Description {
         let any_moe = parts.layers.iter().any(|kind| kind.is_moe());
         let any_dense = parts.layers.iter().any(|kind| !kind.is_moe());
         let any_sliding = parts.layers.iter().any(|kind| kind.is_sliding());
@@ -121,7 +121,7 @@ impl Skeleton {
             sliding_window: parts.sliding_window.filter(|_| any_sliding),
             moe: parts.moe.filter(|_| any_moe),
         };
-        Decoder {
+        Description {
             config,
             layers: parts.layers,
             mtp: parts.mtp,

@@ -8,11 +8,11 @@ use std::ops::Range;
 use std::path::Path;
 
 use super::blocks::{self, BlockScales, BlockSize};
-use super::element::Element;
+use super::dtypes;
 use super::header::{Shard, TensorEntry};
 use super::shards;
 use super::wrappers::Wrappers;
-use crate::checkpoint::{ImportError, Rows, StoredTensor, TensorStore};
+use crate::checkpoint::{Encoding, ImportError, Rows, StoredTensor, TensorStore};
 
 /// Bytes read from a file at once.
 const BUFFER_BYTES: usize = 1 << 20;
@@ -66,7 +66,7 @@ impl SafetensorsStore {
             .strip_suffix(blocks::SCALES)
             .and_then(|name| self.tensors.get(name));
         let is_fp8 = |(_, entry): &(usize, TensorEntry)| {
-            Element::from_dtype(entry.dtype) == Some(Element::F8E4M3)
+            dtypes::encoding(entry.dtype) == Some(Encoding::F8_E4M3)
         };
         scaled.is_some_and(is_fp8)
     }
@@ -78,10 +78,10 @@ impl SafetensorsStore {
             .ok_or_else(|| ImportError::MissingTensor {
                 tensor: name.to_owned(),
             })?;
-        let element = Element::from_dtype(entry.dtype).ok_or_else(|| ImportError::Unsupported {
+        let encoding = dtypes::encoding(entry.dtype).ok_or_else(|| ImportError::Unsupported {
             what: "element type",
             found: format!("{} of tensor `{name}`", entry.dtype),
-            supported: Element::SUPPORTED.to_owned(),
+            supported: dtypes::SUPPORTED.to_owned(),
         })?;
         let (cols, outer) = match entry.shape.split_last() {
             Some((&cols, outer)) => (cols, outer),
@@ -89,7 +89,7 @@ impl SafetensorsStore {
         };
         Ok(Located {
             shard: *shard,
-            element,
+            encoding,
             start: entry.start,
             rows: outer.iter().product(),
             cols,
@@ -114,15 +114,19 @@ impl SafetensorsStore {
         }
         // The header's check bounds all of these by the file's length, except
         // the width of a tensor without rows.
-        let row_bytes = tensor.cols.saturating_mul(tensor.element.size() as u64);
+        let row_bytes = tensor
+            .cols
+            .saturating_mul(tensor.encoding.block_bytes() as u64);
         let mut at = tensor.start + rows.start * row_bytes;
         let end = tensor.start + rows.end * row_bytes;
-        values.reserve(((end - at) as usize) / tensor.element.size());
+        values.reserve(((end - at) as usize) / tensor.encoding.block_bytes());
         while at < end {
             let len = (end - at).min(BUFFER_BYTES as u64);
             self.buffer.resize(len as usize, 0);
             self.shards[tensor.shard].read(at, &mut self.buffer)?;
-            tensor.element.widen(&self.buffer, values);
+            tensor
+                .encoding
+                .decode(&self.buffer, values, &mut Vec::new());
             at += len;
         }
         Ok(())
@@ -145,7 +149,7 @@ impl SafetensorsStore {
         let scales = BlockScales::new(name, shape, block_size)
             .ok_or_else(|| unsupported(format!("`{name}`, F8_E4M3 of shape {shape:?}")))?;
         let located = self.located(&scales.tensor)?;
-        if located.element == Element::F8E4M3 {
+        if located.encoding == Encoding::F8_E4M3 {
             return Err(unsupported(format!(
                 "`{}`, scales in F8_E4M3",
                 scales.tensor
@@ -192,7 +196,7 @@ impl TensorStore for SafetensorsStore {
         let (_, entry) = self.tensors.get(name)?;
         Some(StoredTensor {
             shape: entry.shape.clone(),
-            encoding: entry.dtype.to_string(),
+            encoding: dtypes::encoding(entry.dtype),
         })
     }
 
@@ -212,7 +216,7 @@ impl TensorStore for SafetensorsStore {
         self.read_plain(name, tensor, rows, &mut out.values)?;
         out.cols = tensor.cols as usize;
         out.grids.clear();
-        if tensor.element == Element::F8E4M3 {
+        if tensor.encoding == Encoding::F8_E4M3 {
             self.apply_scales(name, first_row, &mut out.values)?;
         }
         Ok(())
@@ -223,7 +227,7 @@ impl TensorStore for SafetensorsStore {
 #[derive(Debug, Clone, Copy)]
 struct Located {
     shard: usize,
-    element: Element,
+    encoding: Encoding,
     start: u64,
     rows: u64,
     cols: u64,

@@ -24,7 +24,10 @@ fn a_root_in_the_cache_leads_to_its_snapshot() {
     let (one, two) = ("a".repeat(40), "b".repeat(40));
     touch(&root.join("snapshots").join(&one).join("config.json"));
     let folder = root.join("snapshots").join(&one);
-    assert_eq!(locate(&root).unwrap(), Location::Folder(folder.clone()));
+    assert_eq!(
+        locate(&root).unwrap(),
+        CheckpointPath::Folder(folder.clone())
+    );
     assert_eq!(cached_name(&folder).as_deref(), Some("tiny-1b"));
 
     touch(&root.join("snapshots").join(&two).join("config.json"));
@@ -36,7 +39,10 @@ fn a_root_in_the_cache_leads_to_its_snapshot() {
     touch(&root.join("refs/main"));
     fs::write(root.join("refs/main"), format!("{two}\n")).unwrap();
     let folder = root.join("snapshots").join(&two);
-    assert_eq!(locate(&root).unwrap(), Location::Folder(folder.clone()));
+    assert_eq!(
+        locate(&root).unwrap(),
+        CheckpointPath::Folder(folder.clone())
+    );
 
     fs::remove_file(folder.join("config.json")).unwrap();
     assert!(
@@ -126,7 +132,7 @@ fn files_of_other_programs_are_named() {
     }
     let gguf = place.path().join("model.bin");
     fs::write(&gguf, b"GGUF\x03\0\0\0").unwrap();
-    assert_eq!(locate(&gguf).unwrap(), Location::Gguf(gguf));
+    assert_eq!(locate(&gguf).unwrap(), CheckpointPath::Gguf(gguf));
 }
 
 #[cfg(unix)]

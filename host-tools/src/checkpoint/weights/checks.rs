@@ -1,44 +1,44 @@
-//! What must hold of a recipe and of the numbers that come from it.
+//! What must hold of a location and of the numbers that come from it.
 
 use briquette_engine::blob::Shape;
 
-use crate::checkpoint::{ImportError, Recipe, Transform};
+use crate::checkpoint::{ImportError, Location, Transform};
 
-/// Refuses a recipe whose rows lie outside its tensor or do not have the
+/// Refuses a location whose rows lie outside its tensor or do not have the
 /// canonical shape.
-pub(super) fn extent(recipe: &Recipe, shape: Shape) -> Result<(), ImportError> {
+pub(super) fn extent(location: &Location, shape: Shape) -> Result<(), ImportError> {
     let (rows, cols) = (u64::from(shape.rows), u64::from(shape.cols));
-    let (wanted_rows, wanted_cols) = match recipe.transform {
+    let (wanted_rows, wanted_cols) = match location.transform {
         Transform::Transposed => (cols, rows),
         Transform::Direct | Transform::SplitRopePairs { .. } => (rows, cols),
     };
-    let last = recipe.first_row.checked_add(wanted_rows);
-    let fits = match (stored_rows(recipe), last) {
+    let last = location.first_row.checked_add(wanted_rows);
+    let fits = match (stored_rows(location), last) {
         (Some(stored), Some(last)) => last <= stored,
         _ => false,
     };
-    if fits && stored_cols(recipe) == wanted_cols && whole_heads(recipe, shape) {
+    if fits && stored_cols(location) == wanted_cols && whole_heads(location, shape) {
         return Ok(());
     }
     Err(ImportError::NoSuchRows {
-        tensor: recipe.tensor.clone(),
-        first: recipe.first_row,
-        last: recipe.first_row.saturating_add(wanted_rows),
+        tensor: location.tensor.clone(),
+        first: location.first_row,
+        last: location.first_row.saturating_add(wanted_rows),
     })
 }
 
 /// Refuses rows that are not as many or as wide as asked for, and numbers that
 /// are not finite; `first_row` is the stored row that `values` begin with.
 pub(super) fn stored_values(
-    recipe: &Recipe,
+    location: &Location,
     first_row: u64,
     rows: u64,
     (cols, values): (usize, &[f32]),
 ) -> Result<(), ImportError> {
-    let expected = stored_cols(recipe);
+    let expected = stored_cols(location);
     if cols as u64 != expected || Some(values.len() as u64) != rows.checked_mul(expected) {
         return Err(ImportError::Shape {
-            tensor: recipe.tensor.clone(),
+            tensor: location.tensor.clone(),
             found: vec![rows, cols as u64],
             expected: vec![rows, expected],
         });
@@ -46,7 +46,7 @@ pub(super) fn stored_values(
     match values.iter().position(|value| !value.is_finite()) {
         None => Ok(()),
         Some(at) => Err(ImportError::NotFinite {
-            tensor: recipe.tensor.clone(),
+            tensor: location.tensor.clone(),
             row: first_row + (at / cols) as u64,
             column: (at % cols) as u64,
             value: values[at],
@@ -54,13 +54,13 @@ pub(super) fn stored_values(
     }
 }
 
-/// Whether RoPE pairs, if the recipe has any, fill whole heads: of rows, or of
+/// Whether RoPE pairs, if the location has any, fill whole heads: of rows, or of
 /// a vector's elements.
-fn whole_heads(recipe: &Recipe, shape: Shape) -> bool {
+fn whole_heads(location: &Location, shape: Shape) -> bool {
     let Transform::SplitRopePairs {
         head_rows,
         rope_rows,
-    } = recipe.transform
+    } = location.transform
     else {
         return true;
     };
@@ -73,12 +73,12 @@ fn whole_heads(recipe: &Recipe, shape: Shape) -> bool {
     pairs && length.is_multiple_of(head_rows)
 }
 
-fn stored_rows(recipe: &Recipe) -> Option<u64> {
-    let (_, outer) = recipe.shape.split_last()?;
+fn stored_rows(location: &Location) -> Option<u64> {
+    let (_, outer) = location.shape.split_last()?;
     let mut dims = outer.iter();
     dims.try_fold(1_u64, |product, &dim| product.checked_mul(dim))
 }
 
-fn stored_cols(recipe: &Recipe) -> u64 {
-    recipe.shape.last().copied().unwrap_or(1)
+fn stored_cols(location: &Location) -> u64 {
+    location.shape.last().copied().unwrap_or(1)
 }

@@ -13,7 +13,9 @@ use std::ops::Range;
 
 use briquette_engine::blob::{LayerKind, Role, Shape};
 
-use super::{ImportError, Mapping, Model, Recipe, Rows, TensorId, TensorStore, Transform};
+use super::{
+    Encoding, ImportError, Location, Mapping, Model, Rows, TensorId, TensorStore, Transform,
+};
 use rope_pairs::RopePairs;
 
 /// A model together with what it takes to read its weights.
@@ -64,7 +66,7 @@ impl Weights {
                 Role::LmHead if self.model.config.tie_word_embeddings => Role::Embedding,
                 role => role,
             };
-            let original = self.mapping.recipe(TensorId { role, layer: 0 }, 0).tensor;
+            let original = self.mapping.location(TensorId { role, layer: 0 }, 0).tensor;
             if !self.is_copy(&copy, &original)? {
                 return Err(ImportError::Unsupported {
                     what: "multi-token prediction with an own",
@@ -124,16 +126,14 @@ impl Weights {
         self.model.config.shape(id.role, kind)
     }
 
-    /// The element type of the tensor as its checkpoint names it; empty if the
-    /// checkpoint lacks the tensor.
-    pub fn encoding(&self, id: TensorId) -> String {
+    /// How the tensor's numbers are stored; `None` if the checkpoint lacks the
+    /// tensor or they cannot be read.
+    pub fn encoding(&self, id: TensorId) -> Option<Encoding> {
         if id.role == Role::RopeInverseFrequency {
-            return "F32".to_owned();
+            return Some(Encoding::F32);
         }
-        let name = self.mapping.recipe(id, 0).tensor;
-        self.store
-            .find(&name)
-            .map_or_else(String::new, |stored| stored.encoding)
+        let name = self.mapping.location(id, 0).tensor;
+        self.store.find(&name)?.encoding
     }
 
     /// The name that the checkpoint stores matrix number `index` of the tensor
@@ -141,7 +141,7 @@ impl Weights {
     pub fn stored_name(&self, id: TensorId, index: u32) -> String {
         match id.role {
             Role::RopeInverseFrequency => label(id),
-            _ => self.mapping.recipe(id, index).tensor,
+            _ => self.mapping.location(id, index).tensor,
         }
     }
 
@@ -163,12 +163,12 @@ impl Weights {
             }
             let mut last = String::new();
             for index in 0..shape.count {
-                let recipe = self.mapping.recipe(id, index);
-                checks::extent(&recipe, shape)?;
-                if recipe.tensor != last {
-                    self.check_stored(&recipe)?;
-                    used.insert(recipe.tensor.clone());
-                    last = recipe.tensor;
+                let location = self.mapping.location(id, index);
+                checks::extent(&location, shape)?;
+                if location.tensor != last {
+                    self.check_stored(&location)?;
+                    used.insert(location.tensor.clone());
+                    last = location.tensor;
                 }
             }
         }
@@ -207,25 +207,25 @@ impl Weights {
             }
             return Ok(());
         }
-        let recipe = self.mapping.recipe(id, index);
-        checks::extent(&recipe, shape)?;
-        match recipe.transform {
-            Transform::Direct => self.read_stored(&recipe, widen(&rows), out),
+        let location = self.mapping.location(id, index);
+        checks::extent(&location, shape)?;
+        match location.transform {
+            Transform::Direct => self.read_stored(&location, widen(&rows), out),
             Transform::SplitRopePairs {
                 head_rows,
                 rope_rows,
             } => {
                 let pairs = RopePairs::new(head_rows, rope_rows);
                 if id.role.is_vector() {
-                    self.read_stored(&recipe, widen(&rows), out)?;
+                    self.read_stored(&location, widen(&rows), out)?;
                     pairs.split_elements(&mut out.values);
                     out.grids.clear();
                     Ok(())
                 } else {
-                    self.read_split(&recipe, pairs, rows, out)
+                    self.read_split(&location, pairs, rows, out)
                 }
             }
-            Transform::Transposed => self.read_transposed(&recipe, shape, rows, out),
+            Transform::Transposed => self.read_transposed(&location, shape, rows, out),
         }
     }
 
@@ -236,51 +236,52 @@ impl Weights {
 
     fn check_frequencies(&self, shape: Shape) -> Result<(), ImportError> {
         let frequencies = &self.model.rope_inverse_frequencies;
-        let recipe = Recipe {
+        let location = Location {
             tensor: format!("{:?}", Role::RopeInverseFrequency),
             shape: vec![shape.cols.into()],
             first_row: 0,
             transform: Transform::Direct,
         };
-        checks::stored_values(&recipe, 0, 1, (frequencies.len(), frequencies))
+        checks::stored_values(&location, 0, 1, (frequencies.len(), frequencies))
     }
 
-    fn check_stored(&mut self, recipe: &Recipe) -> Result<(), ImportError> {
+    fn check_stored(&mut self, location: &Location) -> Result<(), ImportError> {
         let stored = self
             .store
-            .find(&recipe.tensor)
-            .ok_or_else(|| unread::missing(recipe.tensor.clone(), self.store.names()))?;
-        if stored.shape != recipe.shape {
+            .find(&location.tensor)
+            .ok_or_else(|| unread::missing(location.tensor.clone(), self.store.names()))?;
+        if stored.shape != location.shape {
             return Err(ImportError::Shape {
-                tensor: recipe.tensor.clone(),
+                tensor: location.tensor.clone(),
                 found: stored.shape,
-                expected: recipe.shape.clone(),
+                expected: location.shape.clone(),
             });
         }
         // No rows: only whether the store can read this format at all.
-        self.store.read_rows(&recipe.tensor, 0..0, &mut self.stored)
+        self.store
+            .read_rows(&location.tensor, 0..0, &mut self.stored)
     }
 
-    /// Reads stored rows, counted from the recipe's first, and checks that the
+    /// Reads stored rows, counted from the location's first, and checks that the
     /// store kept to the expected width and that all weights are finite.
     fn read_stored(
         &mut self,
-        recipe: &Recipe,
+        location: &Location,
         rows: Range<u64>,
         out: &mut Rows,
     ) -> Result<(), ImportError> {
-        let first = recipe.first_row + rows.start;
-        let last = recipe.first_row + rows.end;
-        self.store.read_rows(&recipe.tensor, first..last, out)?;
+        let first = location.first_row + rows.start;
+        let last = location.first_row + rows.end;
+        self.store.read_rows(&location.tensor, first..last, out)?;
         let values = (out.cols, out.values.as_slice());
-        checks::stored_values(recipe, first, last - first, values)
+        checks::stored_values(location, first, last - first, values)
     }
 
     /// Reads the span of stored rows that the canonical `rows` come from, which
     /// is wider than they are only where the range cuts a head's rotated rows.
     fn read_split(
         &mut self,
-        recipe: &Recipe,
+        location: &Location,
         pairs: RopePairs,
         rows: Range<u32>,
         out: &mut Rows,
@@ -289,7 +290,7 @@ impl Weights {
         let first = sources.iter().copied().min().unwrap_or(0);
         let last = sources.iter().map(|row| row + 1).max().unwrap_or(0);
         let mut stored = mem::take(&mut self.stored);
-        let result = self.read_stored(recipe, first.into()..last.into(), &mut stored);
+        let result = self.read_stored(location, first.into()..last.into(), &mut stored);
         if result.is_ok() {
             let sources = sources.iter().map(|row| (row - first) as usize);
             gather_rows(&stored, sources, out);
@@ -300,17 +301,17 @@ impl Weights {
 
     fn read_transposed(
         &mut self,
-        recipe: &Recipe,
+        location: &Location,
         shape: Shape,
         rows: Range<u32>,
         out: &mut Rows,
     ) -> Result<(), ImportError> {
         let cached = self.transposed.take().filter(|matrix| {
-            matrix.tensor == recipe.tensor && matrix.first_row == recipe.first_row
+            matrix.tensor == location.tensor && matrix.first_row == location.first_row
         });
         let matrix = match cached {
             Some(matrix) => matrix,
-            None => self.transpose(recipe, shape)?,
+            None => self.transpose(location, shape)?,
         };
         let cols = matrix.rows.cols;
         out.cols = cols;
@@ -324,11 +325,11 @@ impl Weights {
 
     fn transpose(
         &mut self,
-        recipe: &Recipe,
+        location: &Location,
         shape: Shape,
     ) -> Result<TransposedMatrix, ImportError> {
         let mut stored = mem::take(&mut self.stored);
-        let result = self.read_stored(recipe, 0..shape.cols.into(), &mut stored);
+        let result = self.read_stored(location, 0..shape.cols.into(), &mut stored);
         let (rows, cols) = (shape.rows as usize, shape.cols as usize);
         let matrix = result.map(|()| {
             let mut values = Vec::with_capacity(stored.values.len());
@@ -336,8 +337,8 @@ impl Weights {
                 values.extend((0..cols).map(|col| stored.values[col * rows + row]));
             }
             TransposedMatrix {
-                tensor: recipe.tensor.clone(),
-                first_row: recipe.first_row,
+                tensor: location.tensor.clone(),
+                first_row: location.first_row,
                 rows: Rows {
                     cols,
                     values,

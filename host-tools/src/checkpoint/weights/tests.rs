@@ -10,7 +10,8 @@ use half::f16;
 
 use super::Weights;
 use crate::checkpoint::{
-    Grid, ImportError, Mapping, Model, Recipe, Rows, StoredTensor, TensorId, TensorStore, Transform,
+    Encoding, Grid, ImportError, Location, Mapping, Model, Rows, StoredTensor, TensorId,
+    TensorStore, Transform,
 };
 
 /// Row ranges that were asked of a store.
@@ -27,7 +28,7 @@ impl TensorStore for MemoryStore {
         let (shape, _) = self.tensors.get(name)?;
         Some(StoredTensor {
             shape: shape.clone(),
-            encoding: "TEST".to_owned(),
+            encoding: Some(Encoding::Q8_0),
         })
     }
 
@@ -54,18 +55,18 @@ impl TensorStore for MemoryStore {
     }
 }
 
-struct MemoryMapping(HashMap<Role, Recipe>);
+struct MemoryMapping(HashMap<Role, Location>);
 
 impl Mapping for MemoryMapping {
-    fn recipe(&self, id: TensorId, index: u32) -> Recipe {
-        let mut recipe = self.0.get(&id.role).cloned().unwrap_or_else(|| Recipe {
+    fn location(&self, id: TensorId, index: u32) -> Location {
+        let mut location = self.0.get(&id.role).cloned().unwrap_or_else(|| Location {
             tensor: format!("{:?}", id.role),
             shape: vec![1, 1],
             first_row: 0,
             transform: Transform::Direct,
         });
-        recipe.first_row += 10 * u64::from(index);
-        recipe
+        location.first_row += 10 * u64::from(index);
+        location
     }
 }
 
@@ -123,13 +124,13 @@ fn weights(role: Role, shape: &[u64], rows: Rows, transform: Transform) -> (Weig
         tensors: HashMap::from([("stored".to_owned(), (shape.to_vec(), rows))]),
         reads: reads.clone(),
     };
-    let recipe = Recipe {
+    let location = Location {
         tensor: "stored".to_owned(),
         shape: shape.to_vec(),
         first_row: 0,
         transform,
     };
-    let mapping = MemoryMapping(HashMap::from([(role, recipe)]));
+    let mapping = MemoryMapping(HashMap::from([(role, location)]));
     (
         Weights::new(model(), Box::new(store), Box::new(mapping)),
         reads,
@@ -190,8 +191,11 @@ fn tensors_come_in_file_order() {
             Role::Down,
         ]
     );
-    assert_eq!(weights.encoding(id(Role::Embedding)), "TEST");
-    assert_eq!(weights.encoding(id(Role::RopeInverseFrequency)), "F32");
+    assert_eq!(weights.encoding(id(Role::Embedding)), Some(Encoding::Q8_0));
+    assert_eq!(
+        weights.encoding(id(Role::RopeInverseFrequency)),
+        Some(Encoding::F32)
+    );
 }
 
 #[test]
@@ -365,7 +369,7 @@ fn a_check_names_what_does_not_fit_and_reads_no_weights() {
             reads: reads.clone(),
             ..MemoryStore::default()
         };
-        let mut recipes = HashMap::new();
+        let mut locations = HashMap::new();
         for (role, shape) in shapes.clone() {
             let tensor = format!("{role:?}");
             let stored = if changed == Some(role) {
@@ -379,9 +383,9 @@ fn a_check_names_what_does_not_fit_and_reads_no_weights() {
                     .insert(tensor.clone(), (stored, counting(0, 0)));
             }
             let (first_row, transform) = (0, Transform::Direct);
-            recipes.insert(
+            locations.insert(
                 role,
-                Recipe {
+                Location {
                     tensor,
                     shape,
                     first_row,
@@ -389,7 +393,7 @@ fn a_check_names_what_does_not_fit_and_reads_no_weights() {
                 },
             );
         }
-        let mapping = Box::new(MemoryMapping(recipes));
+        let mapping = Box::new(MemoryMapping(locations));
         Weights::new(model.clone(), Box::new(store), mapping).check()
     };
     checked(None, None).unwrap();

@@ -2,7 +2,7 @@
 //! the keys, src/llama-context.cpp and src/models/deepseek2.cpp use them.
 
 use super::{Builder, key, open, string, tensor};
-use crate::checkpoint::{ImportError, Model};
+use crate::checkpoint::{ImportError, Model, gguf};
 
 fn number(name: &str, value: f32) -> Vec<u8> {
     key(name, 6, &value.to_le_bytes())
@@ -37,7 +37,7 @@ fn model(architecture: &str, keys: &[Vec<u8>]) -> Result<Model, ImportError> {
         builder.keys.push(count(&name("attention.kv_lora_rank"), 8));
     }
     builder.keys.extend_from_slice(keys);
-    open(&builder.bytes()).unwrap().model()
+    gguf::model(&mut open(&builder.bytes()).unwrap())
 }
 
 fn llama(keys: &[Vec<u8>]) -> Model {

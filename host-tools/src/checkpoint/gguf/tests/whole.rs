@@ -1,8 +1,8 @@
 //! A whole small file: its tensors are all read, and its tokenizer is complete.
 
-use super::{Builder, key, open, string, tensor};
+use super::{Builder, key, open, refused_model, string, tensor};
 use crate::checkpoint::Weights;
-use crate::checkpoint::gguf::tokenizer_spec;
+use crate::checkpoint::gguf::{self, GgufMapping, tokenizer_spec};
 use crate::checkpoint::tokenizer::TokenizerImportError;
 
 const F32: u32 = 0;
@@ -73,8 +73,8 @@ fn llama(more: &[&str]) -> Builder {
 
 fn check(more: &[&str]) -> Result<(), String> {
     let mut file = open(&llama(more).bytes()).unwrap();
-    let model = file.model().unwrap();
-    let mapping = file.mapping(&model);
+    let model = gguf::model(&mut file).unwrap();
+    let mapping = GgufMapping::new(&file, &model);
     let mut weights = Weights::new(model, Box::new(file), Box::new(mapping));
     weights.check().map_err(|error| error.to_string())
 }
@@ -153,11 +153,7 @@ fn heads_of_an_odd_width_are_named() {
     builder
         .keys
         .push(u32_key("llama.attention.value_length", 7));
-    let error = open(&builder.bytes())
-        .unwrap()
-        .model()
-        .unwrap_err()
-        .to_string();
+    let error = refused_model(&builder);
     assert!(
         error.contains("key_length") && error.contains("not 7"),
         "{error}"

@@ -21,7 +21,7 @@ use serde_json::{Map, Value, json};
 
 use super::architecture::Architecture;
 use super::keys::Keys;
-use super::settings::Decoder;
+use super::settings::Description;
 use crate::checkpoint::ImportError;
 
 /// A tensor of a file that a test writes.
@@ -110,7 +110,7 @@ fn llama(tie: bool) -> (Value, Vec<Stored>) {
 }
 
 /// What a configuration makes without any weights.
-fn decode(config: &Value) -> Result<Decoder, ImportError> {
+fn decode(config: &Value) -> Result<Description, ImportError> {
     let keys = Keys::new(Path::new("config.json"), config)?;
     Architecture::detect(keys)?.read(keys)
 }
@@ -139,19 +139,19 @@ fn with(config: &Value, changes: Value) -> Value {
     changed
 }
 
-fn changed(config: &Value, changes: Value) -> Decoder {
+fn changed(config: &Value, changes: Value) -> Description {
     decode(&with(config, changes)).unwrap()
 }
 
-fn gqa(decoder: &Decoder) -> Gqa {
-    match decoder.config.attention {
+fn gqa(description: &Description) -> Gqa {
+    match description.config.attention {
         Attention::Gqa(gqa) => gqa,
         Attention::Mla(_) => panic!("latent attention"),
     }
 }
 
-fn mla(decoder: &Decoder) -> Mla {
-    match decoder.config.attention {
+fn mla(description: &Description) -> Mla {
+    match description.config.attention {
         Attention::Mla(mla) => mla,
         Attention::Gqa(_) => panic!("grouped attention"),
     }

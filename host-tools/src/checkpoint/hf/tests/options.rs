@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use super::{changed, decode, golden_config, gqa, mla, small, with};
 use crate::checkpoint::hf::keys::Keys;
 use crate::checkpoint::hf::quantization;
-use crate::checkpoint::hf::settings::Decoder;
+use crate::checkpoint::hf::settings::Description;
 
 const SLIDING: LayerKind = LayerKind(LayerKind::SLIDING);
 const MOE: LayerKind = LayerKind(LayerKind::MOE);
@@ -105,7 +105,8 @@ fn numbers_must_make_sense() {
 
 #[test]
 fn biases_follow_the_family() {
-    let biases = |decoder: &Decoder| (gqa(decoder).qkv_bias, gqa(decoder).output_bias);
+    let biases =
+        |description: &Description| (gqa(description).qkv_bias, gqa(description).output_bias);
     let on = json!({"attention_bias": true, "mlp_bias": true});
     let llama = changed(&small("LlamaForCausalLM"), on.clone());
     assert_eq!(
@@ -133,8 +134,8 @@ fn biases_follow_the_family() {
 #[test]
 fn windows_slide_where_the_family_says() {
     let layers = |name, changes| {
-        let decoder = changed(&small(name), changes);
-        (decoder.layers, decoder.config.sliding_window)
+        let description = changed(&small(name), changes);
+        (description.layers, description.config.sliding_window)
     };
     let window = json!({"sliding_window": 8});
     assert_eq!(
@@ -317,9 +318,12 @@ fn layers_and_shared_experts_may_be_absent() {
         json!({"first_k_dense_replace": 3}),
         json!({"n_routed_experts": null}),
     ] {
-        let decoder = changed(&config, dense);
-        assert_eq!((decoder.config.moe, decoder.layers), (None, vec![DENSE; 3]));
-        assert_eq!(decoder.config.intermediate_size, 128);
+        let description = changed(&config, dense);
+        assert_eq!(
+            (description.config.moe, description.layers),
+            (None, vec![DENSE; 3])
+        );
+        assert_eq!(description.config.intermediate_size, 128);
     }
     let ignored = json!({"moe_layer_freq": 2, "num_nextn_predict_layers": 1});
     assert_eq!(changed(&config, ignored).layers, [DENSE, MOE, MOE]);

@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use super::{decode, golden_config, small, with};
-use crate::checkpoint::hf::settings::Decoder;
+use crate::checkpoint::hf::settings::Description;
 
 /// A latent attention of V2-Lite's width: 128 + 64.
 fn v2(rope: Value) -> Value {
@@ -17,7 +17,7 @@ fn v2(rope: Value) -> Value {
     with(&config, rope)
 }
 
-fn decoded(rope: Value) -> Decoder {
+fn decoded(rope: Value) -> Description {
     decode(&v2(rope)).unwrap()
 }
 
@@ -58,12 +58,12 @@ fn without_scaling_nothing_is_scaled() {
         json!({"rope_scaling": {"rope_type": "default", "mscale_all_dim": 1.0, "factor": 4.0}}),
         json!({"rope_theta": "absent"}),
     ] {
-        let decoder = decoded(rope);
+        let description = decoded(rope);
         // 192^(-1/2)
-        close(decoder.config.softmax_scale, 0.072_168_783_648_703_2);
-        assert_eq!(decoder.config.rope_attention_factor, 1.0);
+        close(description.config.softmax_scale, 0.072_168_783_648_703_2);
+        assert_eq!(description.config.rope_attention_factor, 1.0);
         close(
-            decoder.rope_inverse_frequencies[31],
+            description.rope_inverse_frequencies[31],
             10000f64.powf(-31.0 / 32.0),
         );
     }
@@ -109,11 +109,11 @@ fn grouped_attention_has_no_mscale_on_scores() {
                 "original_max_position_embeddings": 32, "mscale_all_dim": 1.0},
         }),
     );
-    let decoder = decode(&config).unwrap();
-    assert_eq!(decoder.config.softmax_scale, 0.25);
+    let description = decode(&config).unwrap();
+    assert_eq!(description.config.softmax_scale, 0.25);
     // 0.1 ln 8 + 1
     close(
-        decoder.config.rope_attention_factor,
+        description.config.rope_attention_factor,
         1.207_944_154_167_983_6,
     );
 }
@@ -122,13 +122,13 @@ fn grouped_attention_has_no_mscale_on_scores() {
 fn llama3_and_linear_are_read() {
     let llama3 = json!({"rope_type": "llama3", "factor": 8.0, "low_freq_factor": 1.0,
         "high_freq_factor": 4.0, "original_max_position_embeddings": 8192});
-    let decoder = decoded(json!({ "rope_scaling": llama3 }));
-    close(decoder.rope_inverse_frequencies[0], 1.0);
+    let description = decoded(json!({ "rope_scaling": llama3 }));
+    close(description.rope_inverse_frequencies[0], 1.0);
     close(
-        decoder.rope_inverse_frequencies[31],
+        description.rope_inverse_frequencies[31],
         10000f64.powf(-31.0 / 32.0) / 8.0,
     );
-    assert_eq!(decoder.config.rope_attention_factor, 1.0);
+    assert_eq!(description.config.rope_attention_factor, 1.0);
     let linear = decoded(json!({"rope_scaling": {"type": "linear", "factor": 2}}));
     close(linear.rope_inverse_frequencies[0], 0.5);
     // mscale_all_dim counts with every type but the default: 0.1 ln 2 + 1.
@@ -145,13 +145,16 @@ fn llama3_and_linear_are_read() {
 #[test]
 fn transformers_computes_the_same() {
     let check = |config: &Value, frequencies: &[f64], attention_factor, softmax_scale| {
-        let decoder = decode(config).unwrap();
-        assert_eq!(decoder.rope_inverse_frequencies.len(), frequencies.len());
-        for (&found, &expected) in decoder.rope_inverse_frequencies.iter().zip(frequencies) {
+        let description = decode(config).unwrap();
+        assert_eq!(
+            description.rope_inverse_frequencies.len(),
+            frequencies.len()
+        );
+        for (&found, &expected) in description.rope_inverse_frequencies.iter().zip(frequencies) {
             close(found, expected);
         }
-        close(decoder.config.rope_attention_factor, attention_factor);
-        close(decoder.config.softmax_scale, softmax_scale);
+        close(description.config.rope_attention_factor, attention_factor);
+        close(description.config.softmax_scale, softmax_scale);
     };
     let config = with(
         &small("LlamaForCausalLM"),

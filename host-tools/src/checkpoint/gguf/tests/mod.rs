@@ -11,8 +11,8 @@ use safetensors::SafeTensors;
 use tempfile::NamedTempFile;
 
 use super::Gguf;
-use super::blocks::Encoding;
-use crate::checkpoint::{ImportError, Rows, TensorStore};
+use super::codes;
+use crate::checkpoint::{Encoding, ImportError, Rows, TensorStore};
 
 /// Builds a file piece by piece.
 #[derive(Clone)]
@@ -86,6 +86,12 @@ fn open(bytes: &[u8]) -> Result<Gguf, ImportError> {
     Gguf::open(file.path())
 }
 
+/// What is wrong with the model of a sound file.
+fn refused_model(builder: &Builder) -> String {
+    let mut file = open(&builder.bytes()).unwrap();
+    super::model(&mut file).unwrap_err().to_string()
+}
+
 fn refusal(change: impl FnOnce(&mut Builder)) -> String {
     let mut builder = Builder::sound();
     change(&mut builder);
@@ -125,7 +131,7 @@ fn flipped_bytes_never_panic() {
         for flip in [1, 0x80, 0xff] {
             bytes[at] ^= flip;
             if let Ok(mut file) = open(&bytes) {
-                let _ = file.model();
+                let _ = super::model(&mut file);
                 let _ = file.tokenizer();
                 let _ = file.read_rows("b", 0..2, &mut Rows::default());
             }
@@ -198,11 +204,7 @@ fn architectures_and_options_are_named() {
     let other = |name: &str| {
         let mut builder = Builder::sound();
         builder.keys[0] = key("general.architecture", 8, &string(name));
-        open(&builder.bytes())
-            .unwrap()
-            .model()
-            .unwrap_err()
-            .to_string()
+        refused_model(&builder)
     };
     let error = other("mamba");
     assert!(
@@ -214,11 +216,7 @@ fn architectures_and_options_are_named() {
     builder
         .keys
         .push(key("llama.final_logit_softcapping", 6, &value));
-    let error = open(&builder.bytes())
-        .unwrap()
-        .model()
-        .unwrap_err()
-        .to_string();
+    let error = refused_model(&builder);
     assert!(error.contains("softcapping"), "{error}");
 }
 
@@ -232,7 +230,7 @@ fn blocks_widen_as_the_gguf_package_widens_them() {
     let fixture = SafeTensors::deserialize(&bytes).unwrap();
     let mut checked = 0;
     for code in 0..40 {
-        let Some(encoding) = Encoding::from_code(code) else {
+        let Some(encoding) = codes::from_code(code) else {
             continue;
         };
         let name = encoding.name();
@@ -322,11 +320,7 @@ fn files_of_something_else_than_a_model_are_named() {
     ] {
         let mut builder = Builder::sound();
         builder.keys.push(key("general.type", 8, &string(kind)));
-        let error = open(&builder.bytes())
-            .unwrap()
-            .model()
-            .unwrap_err()
-            .to_string();
+        let error = refused_model(&builder);
         assert!(
             error.contains("`general.type`") && error.contains(expected),
             "{error}"
