@@ -1,204 +1,36 @@
 //! The same briquette on microcontrollers, in QEMU: the bits of the host.
 
-use std::io::{BufRead, BufReader, Read, Write};
-use std::os::unix::net::{UnixListener, UnixStream};
-use std::path::{Path, PathBuf};
-use std::process::{Child, ChildStdout, Command, Stdio};
-use std::sync::mpsc::{Receiver, channel};
-use std::time::Duration;
+use std::path::Path;
 
 use briquette::pack::WeightFormat;
 use briquette::run::{Arena, StoredFile};
 use briquette_engine::cpu::{Plan, PlanOptions, Serial};
 use briquette_engine::quant::KvFormat;
 use briquette_engine::{Isa, Session};
-use briquette_protocol::{Frames, MAX_FRAME, Prompt, Request, Response, StopReason, Work, encode};
-use briquette_tests::{Packed, Run, digests, printed, repository, script};
+use briquette_protocol::{MAX_FRAME, Prompt, Request, Response, StopReason, Work, encode};
+use briquette_tests::{Packed, Run, digests, repository, script};
 use rand_xoshiro::Xoshiro256PlusPlus;
 use rand_xoshiro::rand_core::{Rng, SeedableRng};
+
+use crate::board::Board;
+use crate::program::Program;
 
 /// Boards of `firmware/boards` and QEMU's names for them.
 const BOARDS: [&str; 2] = ["mps2-an500", "mps3-an547"];
 
-fn build(board: &str, model: &Path) -> PathBuf {
+fn build(board: &str, model: &Path) -> Program {
     build_with_slots(board, model, 0)
 }
 
 /// With so many experts in memory, or 0 to read all of the model in place.
-fn build_with_slots(board: &str, model: &Path, expert_slots: u32) -> PathBuf {
-    let mut build = script("firmware/build");
-    build
-        .env("BRIQUETTE_EXPERT_SLOTS", expert_slots.to_string())
-        .args([board.as_ref(), model.as_os_str()]);
-    PathBuf::from(printed(&mut build).trim())
+fn build_with_slots(board: &str, model: &Path, expert_slots: u32) -> Program {
+    Program::build(
+        script("firmware/build")
+            .env("BRIQUETTE_EXPERT_SLOTS", expert_slots.to_string())
+            .args([board.as_ref(), model.as_os_str()]),
+    )
 }
 
-/// A board in QEMU, at the other end of its serial line.
-struct Board {
-    qemu: Child,
-    line: UnixStream,
-    output: Receiver<Vec<u8>>,
-    waiting: Vec<u8>,
-    log: Receiver<String>,
-}
-
-impl Board {
-    fn start(board: &str, program: &Path) -> Self {
-        let folder = tempfile::tempdir().unwrap();
-        let socket = folder.path().join("line");
-        let listener = UnixListener::bind(&socket).unwrap();
-        let mut qemu = Command::new("qemu-system-arm")
-            .args(["-machine", board, "-display", "none", "-monitor", "none"])
-            .args(["-semihosting-config", "enable=on,target=native"])
-            .arg("-chardev")
-            .arg(format!("socket,id=line,path={}", socket.display()))
-            .args(["-serial", "chardev:line"])
-            .arg("-kernel")
-            .arg(program)
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .spawn()
-            .expect("install QEMU with: sudo apt-get install qemu-system-arm");
-        let (line, _) = listener.accept().unwrap();
-        let log = read_log(qemu.stdout.take().unwrap(), program);
-        let (sender, output) = channel();
-        let mut bytes = line.try_clone().unwrap();
-        std::thread::spawn(move || {
-            let mut buffer = [0; 4096];
-            while let Ok(count @ 1..) = bytes.read(&mut buffer) {
-                if sender.send(buffer[..count].to_vec()).is_err() {
-                    return;
-                }
-            }
-        });
-        Self {
-            line,
-            qemu,
-            output,
-            waiting: Vec::new(),
-            log,
-        }
-    }
-
-    /// The next line of its log.
-    fn log_line(&mut self) -> String {
-        let line = self.log.recv_timeout(Duration::from_secs(60));
-        line.expect("the board logs nothing")
-    }
-
-    fn send(&mut self, request: &Request<'_>) {
-        let mut buffer = [0; MAX_FRAME];
-        self.send_bytes(encode(request, &mut buffer).unwrap());
-    }
-
-    fn send_bytes(&mut self, bytes: &[u8]) {
-        self.line.write_all(bytes).unwrap();
-    }
-
-    /// The next response, handed to `look`.
-    fn receive<R>(&mut self, look: impl FnOnce(Response<'_>) -> R) -> R {
-        let mut frames = Frames::new();
-        loop {
-            let Some(end) = self.waiting.iter().position(|byte| *byte == 0) else {
-                let more = self.output.recv_timeout(Duration::from_secs(60));
-                self.waiting.extend(more.expect("the board is silent"));
-                continue;
-            };
-            let frame: Vec<u8> = self.waiting.drain(..=end).collect();
-            let (last, bytes) = frame.split_last().unwrap();
-            for byte in bytes {
-                assert!(frames.push::<Response<'_>>(*byte).is_none());
-            }
-            if let Some(response) = frames.push::<Response<'_>>(*last) {
-                return look(response.expect("the board speaks in sound frames"));
-            }
-        }
-    }
-
-    /// Digests of the logits after each of `ids`, and what follows greedily.
-    fn score(&mut self, ids: &[u32], greedy: u32) -> (Vec<u32>, Vec<u32>) {
-        let ids = heapless::Vec::from_slice(ids).unwrap();
-        self.send(&Request::Score { ids, greedy });
-        let (mut digests, mut tokens) = (Vec::new(), Vec::new());
-        loop {
-            let done = self.receive(|response| match response {
-                Response::Digest { position, crc } => {
-                    assert_eq!(position as usize, digests.len());
-                    digests.push(crc);
-                    false
-                }
-                Response::Token(token) => {
-                    tokens.push(token);
-                    false
-                }
-                Response::Done(StopReason::Length) => true,
-                other => panic!("{other:?}"),
-            });
-            if done {
-                return (digests, tokens);
-            }
-        }
-    }
-
-    /// Thought and answer to `text`.
-    fn ask(&mut self, text: &str) -> (String, String) {
-        self.send(&Request::Prompt(Prompt {
-            text,
-            tokens: 64,
-            thinking: None,
-            guarantee: true,
-            temperature: 0.0,
-            seed: 0,
-        }));
-        let (mut thought, mut answer) = (Vec::new(), Vec::new());
-        loop {
-            let done = self.receive(|response| match response {
-                Response::Text { part, bytes } => {
-                    match part {
-                        briquette_protocol::Part::Thinking => thought.extend_from_slice(bytes),
-                        briquette_protocol::Part::Answer => answer.extend_from_slice(bytes),
-                    }
-                    false
-                }
-                Response::Done(StopReason::EndOfText) => true,
-                other => panic!("{other:?}"),
-            });
-            if done {
-                let text = |bytes| String::from_utf8(bytes).unwrap();
-                return (text(thought), text(answer));
-            }
-        }
-    }
-}
-
-impl Drop for Board {
-    fn drop(&mut self) {
-        let _ = self.qemu.kill();
-        let _ = self.qemu.wait();
-    }
-}
-
-/// The lines that a program logs to QEMU's standard output.
-fn read_log(frames: ChildStdout, program: &Path) -> Receiver<String> {
-    let mut reader = script("firmware/log")
-        .arg(program)
-        .stdin(frames)
-        .stdout(Stdio::piped())
-        .spawn()
-        .unwrap();
-    let lines = BufReader::new(reader.stdout.take().unwrap()).lines();
-    let (sender, log) = channel();
-    std::thread::spawn(move || {
-        for line in lines.map_while(Result::ok) {
-            // Whoever does not listen any more has heard enough.
-            let _ = sender.send(line);
-        }
-        let _ = reader.wait();
-    });
-    log
-}
-
-/// One test, so that builds do not wait for each other's folder.
 #[test]
 fn microcontrollers_say_bit_for_bit_what_the_host_says() {
     let cases = [
@@ -211,7 +43,7 @@ fn microcontrollers_say_bit_for_bit_what_the_host_says() {
         let packed = Packed::with_context(&source, weights, KvFormat::Q8, 128);
         for board in BOARDS {
             let program = build(board, &packed.path());
-            let elf = std::fs::read(&program).unwrap();
+            let elf = std::fs::read(&program.elf).unwrap();
             let allocator = b"__rust_alloc";
             assert!(
                 !elf.windows(allocator.len())

@@ -4,25 +4,27 @@ use std::process::{Command, Stdio};
 
 use briquette_tests::{printed, script};
 
+use crate::program::Program;
+
 /// Boards in QEMU, and Rust's names of their cores.
 const M7: [&str; 2] = ["mps2-an500", "thumbv7em-none-eabihf"];
 const M55: [&str; 2] = ["mps3-an547", "thumbv8m.main-none-eabihf"];
 
 /// What a program that fails in the way `fault` logs on a board.
 fn log([board, core]: [&str; 2], fault: &str) -> String {
-    let program = printed(script("firmware/build").args(["faults", "/dev/null", core]));
-    let program = program.trim();
+    let program = Program::build(script("firmware/build").args(["faults", "/dev/null", core]));
     let arguments = format!("enable=on,target=native,arg=faults,arg={fault}");
     let mut qemu = Command::new("qemu-system-arm")
         .args(["-machine", board, "-display", "none", "-monitor", "none"])
         .args(["-serial", "none", "-semihosting-config", &arguments])
-        .args(["-kernel", program])
+        .arg("-kernel")
+        .arg(&program.elf)
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
         .spawn()
         .expect("install QEMU with: sudo apt-get install qemu-system-arm");
     let frames = qemu.stdout.take().unwrap();
-    let log = printed(script("firmware/log").arg(program).stdin(frames));
+    let log = printed(program.log_reader().stdin(frames));
     assert_eq!(qemu.wait().unwrap().code(), Some(1));
     log
 }

@@ -8,6 +8,8 @@ use briquette::pack::{Target, WeightFormat};
 use briquette_engine::quant::KvFormat;
 use briquette_tests::{Packed, printed, repository, script};
 
+use crate::program::{self, build_alone};
+
 /// Boards of `firmware/boards` and their target profiles.
 const BOARDS: [(&str, &str); 2] = [
     ("raspberry-pi-pico-2", "rp2350"),
@@ -27,6 +29,7 @@ struct Sizes {
 fn real_boards_build_and_fit_their_profiles() {
     let sentry = repository().join("models/sentry");
     let packed = Packed::with_context(&sentry, WeightFormat::Q4, KvFormat::Q8, 128);
+    let _alone = build_alone();
     let table = size_table(&packed.path());
     print!("{table}");
     let blob = packed.file.blob().unwrap();
@@ -105,9 +108,9 @@ fn a_uf2_file_has_the_program_and_the_model() {
     let sentry = repository().join("models/sentry");
     let packed = Packed::with_context(&sentry, WeightFormat::Q4, KvFormat::Q8, 128);
     let mut build = script("firmware/build");
-    build.arg("raspberry-pi-pico-2").arg(packed.path());
+    let built = program::Program::build(build.arg("raspberry-pi-pico-2").arg(packed.path()));
     let program = Program {
-        elf: printed(&mut build).trim().into(),
+        elf: built.elf.clone(),
         log_reader: PathBuf::new(),
     };
     let folder = tempfile::tempdir().unwrap();

@@ -2,12 +2,10 @@
 //! the old model answering, what is taken answers with the host's bits, and a
 //! reset at any time finds a model.
 
-#![cfg(unix)]
-
 use std::cell::Cell;
 use std::io::Write;
 use std::os::unix::net::UnixStream;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -18,9 +16,11 @@ use briquette_engine::blob::MAJOR_VERSION;
 use briquette_engine::quant::KvFormat;
 use briquette_protocol::Refusal;
 use briquette_protocol::update::{METADATA_LEN, Metadata, Origin, UpdateRefusal};
-use briquette_tests::{Packed, Run, digests, printed, repository, script};
+use briquette_tests::{Packed, Run, digests, repository, script};
 use ed25519_dalek::{Signer, SigningKey};
 use tempfile::TempDir;
+
+use crate::program::Program;
 
 const BOARDS: [&str; 2] = ["mps2-an500", "mps3-an547"];
 /// Version of the model in the program.
@@ -28,14 +28,14 @@ const FACTORY: u32 = 3;
 
 /// The program of a board with a model, and the key to updates in it: a path from
 /// where the build is called.
-fn build(board: &str, model: &Path, key: &Path) -> PathBuf {
-    let mut build = script("firmware/build");
-    build
-        .args([board.as_ref(), model.as_os_str()])
-        .current_dir(key.parent().unwrap())
-        .env("BRIQUETTE_UPDATE_KEY", key.file_name().unwrap())
-        .env("BRIQUETTE_MODEL_VERSION", FACTORY.to_string());
-    PathBuf::from(printed(&mut build).trim())
+fn build(board: &str, model: &Path, key: &Path) -> Program {
+    Program::build(
+        script("firmware/build")
+            .args([board.as_ref(), model.as_os_str()])
+            .current_dir(key.parent().unwrap())
+            .env("BRIQUETTE_UPDATE_KEY", key.file_name().unwrap())
+            .env("BRIQUETTE_MODEL_VERSION", FACTORY.to_string()),
+    )
 }
 
 /// A board in QEMU, with a button to reset it.
@@ -47,7 +47,7 @@ struct Board {
 }
 
 impl Board {
-    fn start(board: &str, program: &Path) -> Self {
+    fn start(board: &str, program: &Program) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let socket = |name: &str| format!("unix:{}", folder.path().join(name).display());
         let server = "server=on,wait=off";
@@ -59,7 +59,7 @@ impl Board {
             .arg(format!("{},{server}", socket("monitor")))
             .args(["-semihosting-config", "enable=on,target=native"])
             .arg("-kernel")
-            .arg(program)
+            .arg(&program.elf)
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .spawn()
@@ -169,7 +169,6 @@ fn resigned(good: &Update, key: &SigningKey, change: impl FnOnce(&mut Metadata<'
     }
 }
 
-/// One test, so that builds do not wait for each other's folder.
 #[test]
 fn boards_take_what_is_signed_and_always_have_a_model() {
     let folder = tempfile::tempdir().unwrap();

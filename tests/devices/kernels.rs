@@ -1,8 +1,6 @@
 //! The kernels of microcontrollers, in QEMU.
 
-use std::process::Command;
-
-use briquette_tests::repository;
+use briquette_tests::script;
 
 /// `firmware/count` compares kernels on random numbers before it counts.
 #[test]
@@ -13,13 +11,7 @@ fn all_kernels_of_microcontrollers_give_the_portable_bits() {
         ("mps3-an547", &["portable", "dsp", "helium"]),
     ];
     for (board, kernels) in boards {
-        let output = Command::new("bash")
-            .arg(repository().join("firmware/count"))
-            .arg(board)
-            .env_remove("CARGO_TARGET_DIR")
-            .env_remove("RUSTFLAGS")
-            .output()
-            .unwrap();
+        let output = script("firmware/count").arg(board).output().unwrap();
         let text = String::from_utf8_lossy(&output.stdout);
         let errors = String::from_utf8_lossy(&output.stderr);
         assert!(output.status.success(), "{board}: {text}{errors}");
