@@ -16,7 +16,7 @@ use embedded_io::{ErrorKind, ErrorType, Read, ReadReady, Write};
 use rand_xoshiro::Xoshiro256PlusPlus;
 use rand_xoshiro::rand_core::{Rng, SeedableRng};
 
-use super::{prompt, with_device_on};
+use crate::line::{prompt, with_device_on};
 
 /// What a receiver makes of the wire's state.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

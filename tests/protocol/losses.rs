@@ -15,7 +15,7 @@ use briquette_protocol::{
     Frames, MAX_FRAME, Refusal, Request, Response, Statistics, StopReason, encode,
 };
 
-use super::{hello, prompt};
+use crate::line::{hello, prompt};
 
 /// Where a frame goes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
