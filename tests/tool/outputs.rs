@@ -4,7 +4,8 @@ use std::fs::{self, File};
 use std::process::{Command, Stdio};
 
 use crate::chain::{Chain, END};
-use crate::{Workplace, copy_of, fail, golden, json, succeed, tool};
+use crate::command::{fail, golden, json, succeed, tool};
+use crate::place::{Workplace, copy_of};
 
 #[test]
 fn a_source_is_never_overwritten() {

@@ -7,7 +7,7 @@ use serde_json::Value;
 use tempfile::TempDir;
 
 use crate::chain::{Chain, END};
-use crate::{fail, json, succeed, tool};
+use crate::command::{fail, json, succeed, tool};
 
 /// A packed chain.
 struct Model {

@@ -6,7 +6,9 @@ use std::path::Path;
 use std::process::Output;
 use std::time::{Duration, Instant};
 
-use super::{Place, QUESTION, command, fail, message, profile, repository, script, signal, tool};
+use crate::command::{command, message, repository, signal, tool};
+use crate::place::{Place, QUESTION};
+use crate::stand_ins::{profile, script};
 
 /// A board with a debug probe, in a checkout with nothing to build.
 struct Bench {
@@ -188,103 +190,4 @@ fn flash_says_where_it_builds_before_it_does() {
         error.contains("building the firmware for mps2-an500 failed"),
         "{error}"
     );
-}
-
-#[test]
-fn a_key_that_is_not_there_is_no_panic_in_a_build() {
-    let place = Place::new();
-    let output = std::process::Command::new("bash")
-        .arg(repository().join("firmware/build"))
-        .args(["mps2-an500", &place.model()])
-        .current_dir(place.path(""))
-        .env("BRIQUETTE_UPDATE_KEY", "nowhere.pub")
-        .output()
-        .unwrap();
-    let errors = String::from_utf8_lossy(&output.stderr);
-    assert_eq!(output.status.code(), Some(2), "{errors}");
-    assert!(
-        errors.contains("names nowhere.pub, and there is no such file in"),
-        "{errors}"
-    );
-    assert!(!errors.contains("panicked"), "{errors}");
-}
-
-#[test]
-fn an_update_is_signed_for_a_target_that_exists_and_has_room_for_it() {
-    let place = Place::new();
-    let (key, update) = (place.path("k.key"), place.path("up"));
-    super::succeed(&["device", "keygen", "-o", &key]);
-    let model = place.model();
-    let sign = [
-        "device", "sign", &model, "--key", &key, "-o", &update, "--target",
-    ];
-    let error = fail(&[&sign[..], &["pico2040"]].concat());
-    assert!(
-        error.contains("no target `pico2040`") && error.contains("rp2350"),
-        "{error}"
-    );
-    let small = profile(&place, "small.toml", "");
-    let text = fs::read_to_string(&small).unwrap();
-    fs::write(
-        &small,
-        text.replace("ram_bytes = 300000", "ram_bytes = 30000"),
-    )
-    .unwrap();
-    let error = fail(&[&sign[..], &[&small]].concat());
-    assert!(error.contains("does not fit my board"), "{error}");
-    assert!(!Path::new(&update).exists());
-    // A board of one's own is called as its file.
-    let own = profile(&place, "my-board.toml", "");
-    super::succeed(&[&sign[..], &[&own]].concat());
-    let signed = fs::read(&update).unwrap();
-    assert!(signed[32..].starts_with(b"my-board\0"));
-}
-
-#[test]
-fn a_signed_update_is_told_from_a_briquette() {
-    let place = Place::new();
-    let (key, update) = (place.path("k.key"), place.path("up"));
-    super::succeed(&["device", "keygen", "-o", &key]);
-    let model = place.model();
-    super::succeed(&[
-        "device",
-        "sign",
-        &model,
-        "--key",
-        &key,
-        "-o",
-        &update,
-        "--target",
-        "rp2350",
-        "--version",
-        "7",
-    ]);
-    let shown = super::succeed(&["inspect", &update]);
-    let (head, page) = shown.split_once("\n\n").unwrap();
-    assert!(
-        head.contains("signed update, version 7 for rp2350"),
-        "{head}"
-    );
-    assert_eq!(page, super::succeed(&["inspect", &model]));
-    let report = super::json(&["inspect", &update]);
-    assert_eq!(report["update"]["version"], 7);
-    assert_eq!(report["update"]["target"], "rp2350");
-    let verdict = super::succeed(&["verify", &update]);
-    assert!(
-        verdict.contains("signed update, version 7 for rp2350"),
-        "{verdict}"
-    );
-    assert_eq!(super::json(&["verify", &update])["ok"], true);
-    let error = fail(&["run", &update, "-p", "hi"]);
-    assert!(error.contains("briquette device update"), "{error}");
-
-    let whole = fs::read(&update).unwrap();
-    fs::write(&update, &whole[..whole.len() - 1]).unwrap();
-    assert!(fail(&["verify", &update]).contains("were signed"));
-    assert!(fail(&["inspect", &update]).contains("were signed"));
-    let mut flipped = whole;
-    let middle = flipped.len() / 2;
-    flipped[middle] ^= 1;
-    fs::write(&update, flipped).unwrap();
-    assert!(fail(&["verify", &update]).contains("SHA-256"));
 }
