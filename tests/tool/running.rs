@@ -171,9 +171,16 @@ fn experts_can_stay_in_the_file() {
     let run = ["run", &model, "-p", "Hello, world!", "--raw", "-n", "12"];
     let mapped = json(&run);
     assert_eq!(mapped["storage_bytes"], 0);
-    let sizes = &json(&["inspect", &model])["not_mapped"];
+    let report = json(&["inspect", &model]);
+    let sizes = &report["not_mapped"];
     assert_eq!(sizes["experts"], 32);
     let expert = sizes["expert_slot_bytes"].as_u64().unwrap();
+    let file = report["file_bytes"].as_u64().unwrap();
+    assert_eq!(sizes["loaded_bytes"], file - 32 * expert);
+    // Header, manifest and trailer are no part of the payload, experts are.
+    let payload = report["memory"]["resident_bytes"].as_u64().unwrap();
+    assert!(payload < file && payload > sizes["loaded_bytes"].as_u64().unwrap());
+    assert_eq!(sizes.get("resident_bytes"), None);
     let mut bytes = u64::MAX;
     for slots in ["1", "8", "32"] {
         let mut args = run.to_vec();

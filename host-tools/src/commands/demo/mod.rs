@@ -64,7 +64,7 @@ pub(crate) fn run(args: &Args) -> Result<(), CommandError> {
     })?;
     let (briq, prompt) = match args.model {
         Model::Sentry => {
-            // No training has seen this problem: tests/sentry.rs checks it.
+            // No training has seen this problem: tests/models/sentry.rs checks it.
             let prompt = "pump 17 max 12 tank 9 min 11 fan 8 max 8 alarms ?";
             (pack_sentry(args)?, prompt)
         }
