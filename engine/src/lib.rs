@@ -1,4 +1,4 @@
-//! Runs DeepSeek-style language models from one `.briq` file in static memory.
+#![doc = include_str!("../README.md")]
 #![no_std]
 #![deny(unsafe_code)]
 

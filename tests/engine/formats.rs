@@ -1,10 +1,12 @@
 //! Files of every released version of the format stay readable.
 
+use briquette::pack::WeightFormat;
 use briquette::run::BriqFile;
 use briquette_engine::Session;
 use briquette_engine::blob::{Blob, BlobError, MAJOR_VERSION, MINOR_VERSION};
 use briquette_engine::cpu::{Plan, PlanOptions};
-use briquette_tests::{Golden, kl_divergence, repository};
+use briquette_engine::quant::KvFormat;
+use briquette_tests::{Golden, Packed, kl_divergence, repository};
 
 /// One file a version and the golden checkpoint that it was made from, with
 /// `--weights q8 --kv q8 --context 64`; version 2 with `--kv q4`, version 3 with
@@ -43,6 +45,30 @@ fn every_released_version_opens_and_answers() {
         println!("{version}: {divergence:.5} nats");
         let bound = if version == "v2.0" { 0.1 } else { 0.02 };
         assert!(divergence < bound, "{version}: {divergence}");
+    }
+}
+
+/// Who has only the crate has a model, and its documents say what that needs.
+#[test]
+fn the_engine_s_own_model_is_what_the_tool_packs() {
+    let file = BriqFile::open(&repository().join("engine/examples/sentry.briq")).unwrap();
+    let blob = file.blob().unwrap();
+    blob.verify().unwrap();
+    let source = repository().join("models/sentry");
+    let packed = Packed::with_context(&source, WeightFormat::Q4, KvFormat::Q8, 128);
+    let today = packed.file.blob().unwrap();
+    let again = "pack models/sentry again: --weights q4 --context 128";
+    assert!(blob.payload() == today.payload(), "{again}");
+    assert_eq!(blob.manifest().config, today.manifest().config, "{again}");
+    let plan = Plan::new(blob.manifest(), PlanOptions::packed(blob.manifest())).unwrap();
+    for (name, number) in [
+        ("README.md", plan.arena_bytes()),
+        ("README.md", blob.file_bytes()),
+        ("examples/static_arena.rs", plan.arena_bytes()),
+    ] {
+        let path = repository().join("engine").join(name);
+        let text = std::fs::read_to_string(path).unwrap().replace('_', "");
+        assert!(text.contains(&number.to_string()), "{name}: {number}");
     }
 }
 
