@@ -5,7 +5,13 @@ use std::{env, fs};
 
 fn main() {
     let root = env::var_os("CARGO_MANIFEST_DIR").expect("cargo sets CARGO_MANIFEST_DIR");
-    let folder = Path::new(&root).join("../models/targets");
+    // The first is a link to the second, which a published package has as a folder.
+    let folders = ["targets", "../models/targets"].map(|folder| Path::new(&root).join(folder));
+    let folder = folders.iter().find_map(|folder| {
+        let folder = folder.canonicalize().ok()?;
+        folder.is_dir().then_some(folder)
+    });
+    let folder = folder.expect("the package has a folder of target profiles");
     println!("cargo::rerun-if-changed={}", folder.display());
     let entries = fs::read_dir(&folder).unwrap_or_else(|e| panic!("{}: {e}", folder.display()));
     let mut files: Vec<PathBuf> = entries
