@@ -1,4 +1,26 @@
 #![doc = include_str!("../README.md")]
+//!
+//! # Layers
+//!
+//! Each uses only those below it.
+//!
+//! ```text
+//! Session   load, prefill, next token; snapshot: the cache as bytes, and back
+//! Executor  the same calls, whichever executor answers them
+//! cpu       executor 1: one arena, threads if there are any
+//! burn      executor 2: the same walk through the layers, on burn's tensors
+//! execute   what both share: which experts a token goes through, which stay in memory
+//! storage   briquettes that cannot be addressed, read block by block
+//! blob      the .briq file: header, manifest, table of tensors, and all its checks
+//! text      tokenizer, sampler, the rules of an answer; knows neither file nor model
+//! kernels   the arithmetic, once for each instruction set, with the same bits
+//! kv        rows of the cache, and their bytes
+//! quant     number formats: blocks of 16 rows and 32 columns
+//! ```
+//!
+//! A session opens a [`blob`], carves the buffers that a [`cpu::Plan`] lists from
+//! the arena, and takes tokens in. The file's order is the order of use: its tensors
+//! are walked through, never searched.
 #![no_std]
 #![deny(unsafe_code)]
 

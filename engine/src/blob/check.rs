@@ -7,7 +7,7 @@ use super::{Attention, BlobError, ModelConfig, Moe, Scoring};
 const MAX_SIZE: u32 = 1 << 24;
 
 /// Experts that a token may go through at most.
-pub const MAX_TOP_K: u32 = 64;
+const MAX_TOP_K: u32 = 64;
 
 impl ModelConfig {
     /// Checks each dimension and option.

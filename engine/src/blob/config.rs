@@ -164,7 +164,7 @@ impl ModelConfig {
     }
 
     /// Width of all heads' queries side by side.
-    pub const fn query_size(&self) -> u32 {
+    pub(crate) const fn query_size(&self) -> u32 {
         self.num_attention_heads * self.head_dim()
     }
 
@@ -178,7 +178,7 @@ impl ModelConfig {
 
     /// Width of all heads' attention results side by side, the input of the
     /// output projection.
-    pub const fn attention_output_size(&self) -> u32 {
+    pub(crate) const fn attention_output_size(&self) -> u32 {
         match self.attention {
             Attention::Mla(mla) => self.num_attention_heads * mla.v_head_dim,
             Attention::Gqa(gqa) => self.num_attention_heads * gqa.head_dim,

@@ -162,7 +162,7 @@ impl Header {
     ///
     /// # Errors
     /// If they are fewer or more.
-    pub fn check_length(&self, got: u64) -> Result<(), BlobError> {
+    pub(crate) fn check_length(&self, got: u64) -> Result<(), BlobError> {
         let needed = self.file_len().unwrap_or(u64::MAX);
         if got < needed {
             return Err(BlobError::Truncated { needed, got });

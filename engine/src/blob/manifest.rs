@@ -92,7 +92,7 @@ impl Manifest<'_> {
     }
 
     /// The same without those of the layer for multi-token prediction.
-    pub fn model_expert_sizes(&self) -> ExpertSizes {
+    pub(crate) fn model_expert_sizes(&self) -> ExpertSizes {
         let layers = self.config.num_hidden_layers;
         let own = |gate: &TensorRecord| u32::from(gate.layer) < layers;
         Self::sum_experts(expert_gates(self.tensors).filter(own))

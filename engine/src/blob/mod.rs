@@ -15,7 +15,6 @@ mod record;
 mod tensor;
 
 pub use crate::text::{MAX_STOP_TOKENS, SingleTurn};
-pub use check::MAX_TOP_K;
 pub use config::{Attention, Gqa, LayerKind, Mla, ModelConfig, Moe, Router, Scoring};
 pub(crate) use contents::Contents;
 pub use error::BlobError;
@@ -25,6 +24,6 @@ pub use header::{
 };
 pub use layout::{Due, Layout, Placer, expert_bytes};
 pub use manifest::{Chat, ExpertSizes, LAYOUT_INTERLEAVED, Manifest, MemoryContract, Provenance};
-pub use reader::{ADDRESS_ALIGNMENT, Blob, Tensor, Tensors};
+pub use reader::{Blob, Tensor, Tensors};
 pub use record::TensorRecord;
 pub use tensor::{Part, Role, Shape};

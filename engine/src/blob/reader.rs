@@ -25,10 +25,11 @@ pub struct Blob<'a> {
 }
 
 /// The address of a briquette must be a multiple of this.
-pub const ADDRESS_ALIGNMENT: usize = align_of::<f32>();
+const ADDRESS_ALIGNMENT: usize = align_of::<f32>();
 
 impl<'a> Blob<'a> {
     /// Checks everything but the payload's bytes: O(manifest), no allocation.
+    /// The address of `file` must be a multiple of 4.
     ///
     /// # Errors
     /// The first thing that is wrong. Any bytes may be handed in.
@@ -113,7 +114,7 @@ impl<'a> Blob<'a> {
     }
 
     /// Whether the experts are not among [`Self::bytes`].
-    pub const fn lacks_experts(&self) -> bool {
+    pub(crate) const fn lacks_experts(&self) -> bool {
         self.left_out > 0
     }
 
@@ -144,7 +145,7 @@ impl<'a> Blob<'a> {
     }
 
     /// What layer `layer` is made of.
-    pub fn layer_kind(&self, layer: usize) -> LayerKind {
+    pub(crate) fn layer_kind(&self, layer: usize) -> LayerKind {
         LayerKind(self.manifest.layers.get(layer).copied().unwrap_or(0))
     }
 
@@ -282,8 +283,8 @@ impl<'a> Tensor<'a> {
         &self.record
     }
 
-    /// Matrix number `index` (an expert, a head, else 0). Experts that were left
-    /// out of the file are `None`: see [`Self::matrix_in`].
+    /// Matrix number `index` (an expert, a head, else 0). `None` for experts that
+    /// were left out of the file: these are read from storage.
     pub fn matrix(&self, index: usize) -> Option<Matrix<'a>> {
         let TensorRecord {
             format, rows, cols, ..
@@ -303,7 +304,7 @@ impl<'a> Tensor<'a> {
 
     /// The matrix in `expert`, the bytes of one whole expert, of whose tensors
     /// `gate` is the first.
-    pub fn matrix_in<'e>(&self, expert: &'e [u8], gate: &Tensor<'_>) -> Option<Matrix<'e>> {
+    pub(crate) fn matrix_in<'e>(&self, expert: &'e [u8], gate: &Tensor<'_>) -> Option<Matrix<'e>> {
         let TensorRecord {
             format, rows, cols, ..
         } = self.record;

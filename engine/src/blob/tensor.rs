@@ -203,7 +203,7 @@ impl Role {
     ];
 
     /// The role whose encoded byte is `index`.
-    pub fn from_index(index: u8) -> Option<&'static Self> {
+    pub(crate) fn from_index(index: u8) -> Option<&'static Self> {
         let index = usize::from(index);
         // The roles that come first in their layer have the last numbers.
         let (mtp, others) = Self::LAYER.split_at(Self::MTP.len());
