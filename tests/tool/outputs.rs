@@ -4,7 +4,7 @@ use std::fs::{self, File};
 use std::process::{Command, Stdio};
 
 use crate::chain::{Chain, END};
-use crate::command::{fail, golden, json, succeed, tool};
+use crate::command::{fail, golden, in_repository, json, succeed, tool};
 use crate::place::{Workplace, copy_of};
 
 #[test]
@@ -75,6 +75,24 @@ fn devices_pipes_and_folders_are_not_replaced() {
     succeed(&["pack", &source, "-o", &link]);
     assert!(fs::symlink_metadata(&link).unwrap().is_symlink());
     json(&["verify", &target]);
+}
+
+/// Results of training are several files: a file's name is no folder for them.
+#[test]
+fn a_file_is_no_folder_for_results() {
+    let place = Workplace::new();
+    let file = place.path("model.briq");
+    let recipe = in_repository("models/sentry/recipe.toml");
+    let error = fail(&["train", "sft", "--recipe", &recipe, "--out", &file]);
+    assert!(error.contains("model.briq is a file; --out"), "{error}");
+}
+
+/// What the system says is told with the output's name, once.
+#[test]
+fn an_output_that_cannot_be_written_is_named_once() {
+    let (source, out) = (golden("tiny-llama"), "/proc/model.briq");
+    let error = fail(&["pack", &source, "-o", out]);
+    assert_eq!(error.matches("/proc").count(), 1, "{error}");
 }
 
 /// A chain that never ends.

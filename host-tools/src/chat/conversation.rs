@@ -96,7 +96,7 @@ pub struct Limits<'a> {
 }
 
 impl Default for Limits<'_> {
-    /// What `briquette run` does if nobody says.
+    /// What `briquette run` does by default.
     fn default() -> Self {
         Self {
             tokens: 512,

@@ -39,7 +39,7 @@ impl Live {
         }
     }
 
-    /// Whether nobody reads any more: the screen refused a piece.
+    /// Whether the reader is gone: the screen refused a piece.
     pub fn is_lost(&self) -> bool {
         self.is_lost.get()
     }

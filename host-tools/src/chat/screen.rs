@@ -1,4 +1,4 @@
-//! Thought and answer before a person's eyes.
+//! Thought and answer on a terminal.
 
 use std::io::{self, Write};
 

@@ -1,5 +1,5 @@
 //! What people say in a conversation, kept apart from what its template says:
-//! the name of a control token in somebody's message is no control token.
+//! the name of a control token in a message is not a control token.
 
 use std::borrow::Cow;
 use std::ops::Range;
@@ -16,7 +16,7 @@ pub(crate) struct Rendered {
     pub(crate) strangers: Vec<Range<usize>>,
 }
 
-/// Renders `messages`. A character that nobody uses is put into every name of a
+/// Renders `messages`. A character that is not used anywhere is put into every name of a
 /// special token that they spell, so that the names are found again wherever
 /// the template puts them; then it is taken out.
 ///

@@ -40,7 +40,7 @@ pub struct Model {
     pub name: Option<String>,
     /// Dimensions and choices.
     pub config: ModelConfig,
-    /// One entry a layer.
+    /// One entry per layer.
     pub layers: Vec<LayerKind>,
     /// The layer for multi-token prediction that the checkpoint has after these;
     /// [`Weights::add_mtp_layer`] makes it one of them.

@@ -90,7 +90,7 @@ struct Test {
 /// What was measured.
 struct Measured {
     test: Test,
-    /// Median tokens a second, slowest and fastest.
+    /// Median tokens per second, slowest and fastest.
     speed: [f64; 3],
     /// Bytes that one run read.
     traffic: Traffic,
@@ -100,7 +100,7 @@ struct Measured {
     arithmetic: f64,
 }
 
-/// What a number of threads can do at most, a second; not a number if unknown.
+/// What a number of threads can do at most per second; not a number if unknown.
 #[derive(Clone, Copy)]
 struct Limits {
     bytes: f64,
@@ -157,7 +157,7 @@ pub(crate) fn run(args: &Args) -> Result<(), CommandError> {
     // Before the bandwidth is measured: that takes memory of its own.
     let peak = peak_memory();
     let limits: HashMap<usize, Limits> = match args.execution.backend {
-        // It is the device's that count, and nobody knows them.
+        // The device's limits count, and they are unknown.
         Backend::Wgpu | Backend::Cuda => HashMap::new(),
         Backend::Cpu | Backend::Flex | Backend::Ndarray => threads
             .iter()
@@ -344,7 +344,7 @@ fn write_storage(out: &mut impl Write, results: &[Measured]) -> std::io::Result<
             let name = if test.prefill { "prefill" } else { "decode" };
             writeln!(
                 out,
-                "{name} {}: {rate:.1} % of the experts were in memory, {} a token read from the file",
+                "{name} {}: {rate:.1} % of the experts were in memory, {} per token read from the file",
                 test.tokens,
                 bytes(storage.bytes / u64::from(test.tokens)),
             )?;

@@ -41,7 +41,7 @@ pub(crate) struct Args {
     /// Where the flashed board's serial line is, to chat with it
     #[arg(long, value_name = "PORT", conflicts_with = "listen")]
     port: Option<Port>,
-    /// Bits a second on --port
+    /// Bits per second on --port
     #[arg(long, default_value_t = 115_200, value_name = "N")]
     baud: u32,
     /// Write the program as a UF2 file, for boards that show up as a USB drive, and flash nothing

@@ -36,7 +36,7 @@ pub(crate) struct Args {
     /// Number format of the weights
     #[arg(long, value_enum, default_value_t = PackOptions::WEIGHTS)]
     weights: WeightFormat,
-    /// Embedding, and a head tied to it [default: as --weights, q8 beside q4 (unless the source has four bits)]
+    /// Embedding, and a head tied to it [default: as --weights, q8 with q4 (unless the source has four bits)]
     #[arg(long, value_enum, value_name = "FORMAT")]
     embedding: Option<WeightFormat>,
     /// Language-model head [default: by the rule for --embedding]

@@ -102,8 +102,8 @@ fn warn_of_unknown(tokenizer: &Tokenizer<'_>, ids: &[u32]) {
     }
 }
 
-/// The ids that somebody has typed or copied: numbers apart by anything that a
-/// list may have between them.
+/// The ids that were typed or copied: numbers separated by anything that a list
+/// may have between them.
 fn ids(text: &str, vocabulary: u32) -> Result<Vec<u32>, CommandError> {
     let separates = |c: char| c.is_whitespace() || matches!(c, ',' | '[' | ']');
     let words = text.split(separates).filter(|word| !word.is_empty());

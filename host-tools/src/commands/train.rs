@@ -27,7 +27,7 @@ use crate::train::{
   briquette pack run/grpo -o sentry.briq --weights q4
 
 `sft` leaves a Hugging Face folder in OUT/base, `grpo` one in OUT/grpo, each with
-its curves beside it (.csv, .svg). Ctrl-C saves what was learnt; --resume goes on.")]
+its curves beside it (.csv, .svg). Ctrl-C saves what was learnt; --resume continues.")]
 pub(crate) struct Args {
     #[command(subcommand)]
     verb: Verb,
@@ -75,7 +75,7 @@ enum Backend {
 struct StageArgs {
     #[command(flatten)]
     common: Common,
-    /// Go on where an earlier run was stopped
+    /// Continue where an earlier run was stopped
     #[arg(long)]
     resume: bool,
 }
@@ -84,7 +84,7 @@ struct StageArgs {
 struct SftArgs {
     #[command(flatten)]
     stage: StageArgs,
-    /// Go on from the result with more of the same: what reward must beat
+    /// Continue from the result with more of the same: what reward must beat
     #[arg(long)]
     control: bool,
 }

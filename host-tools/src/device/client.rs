@@ -33,8 +33,8 @@ pub(super) const ASK_AGAIN: Duration = Duration::from_millis(1000);
 /// How often a request is sent again that the line may have lost.
 pub(super) const ATTEMPTS: u32 = 5;
 /// How long the answer to a request may take when the device says that some frame
-/// was hurt: it may have been another one.
-const AFTER_HURT: Duration = Duration::from_millis(200);
+/// was damaged: it may have been another one.
+const AFTER_DAMAGE: Duration = Duration::from_millis(200);
 
 /// Who a device is.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -69,13 +69,13 @@ impl From<Hello<'_>> for DeviceInfo {
 /// A device that has said who it is.
 #[derive(Debug)]
 pub struct Client {
-    ears: Ears,
+    receiver: Receiver,
     pub(super) patience: Patience,
     info: DeviceInfo,
 }
 
 /// What the bytes that have arrived say.
-enum Heard<R> {
+enum Received<R> {
     /// What a response was made into.
     Response(R),
     /// A broken frame.
@@ -91,45 +91,45 @@ impl Client {
     /// # Errors
     /// If it is silent, no Briquette device, or of another version.
     pub fn connect(line: Line, patience: Patience) -> Result<Self, DeviceError> {
-        let mut ears = Ears {
+        let mut receiver = Receiver {
             line,
             frames: Frames::new(),
             waiting: VecDeque::new(),
             bytes: 0,
         };
-        ears.line.set_patience(patience.hello);
+        receiver.line.set_patience(patience.hello);
         let start = Instant::now();
         let mut asked: Option<Instant> = None;
         while start.elapsed() < patience.hello {
             if asked.is_none_or(|time| time.elapsed() > ASK_AGAIN) {
-                send(&mut ears.line, &Request::Stop)?;
-                send(&mut ears.line, &Request::Hello)?;
+                send(&mut receiver.line, &Request::Stop)?;
+                send(&mut receiver.line, &Request::Hello)?;
                 asked = Some(Instant::now());
             }
-            ears.listen()?;
+            receiver.listen()?;
             let hello = |response: Response<'_>| match response {
                 Response::Hello(hello) => Some(DeviceInfo::from(hello)),
                 _ => None,
             };
-            match ears.next(hello) {
-                Heard::Response(Some(info)) => {
-                    ears.let_finish(patience.hello.saturating_sub(start.elapsed()))?;
-                    ears.line.set_patience(patience.work);
+            match receiver.next(hello) {
+                Received::Response(Some(info)) => {
+                    receiver.let_finish(patience.hello.saturating_sub(start.elapsed()))?;
+                    receiver.line.set_patience(patience.work);
                     return Ok(Self {
-                        ears,
+                        receiver,
                         patience,
                         info,
                     });
                 }
-                Heard::Broken(FrameError::Version(theirs)) => {
+                Received::Broken(FrameError::Version(theirs)) => {
                     return Err(DeviceError::Version { theirs });
                 }
                 // The rest of an answer to somebody else, or noise.
-                Heard::Response(None) | Heard::Broken(_) | Heard::Nothing => {}
+                Received::Response(None) | Received::Broken(_) | Received::Nothing => {}
             }
         }
-        let port = ears.line.port().to_owned();
-        Err(match ears.bytes {
+        let port = receiver.line.port().to_owned();
+        Err(match receiver.bytes {
             0 => DeviceError::Silent {
                 port,
                 patience: patience.hello,
@@ -145,12 +145,12 @@ impl Client {
 
     /// The line to the device.
     pub(super) const fn line_mut(&mut self) -> &mut Line {
-        &mut self.ears.line
+        &mut self.receiver.line
     }
 
-    /// The line to the device, to begin anew.
+    /// The line to the device.
     pub(super) fn into_line(self) -> Line {
-        self.ears.line
+        self.receiver.line
     }
 
     /// What the device has spent since it started.
@@ -190,7 +190,7 @@ impl Client {
     }
 
     /// Lets the device take in `prompt` tokens of no meaning together, then
-    /// `tokens` one after the other; `each` hears of each of these.
+    /// `tokens` one after the other; `each` is called after each of these.
     ///
     /// # Errors
     /// If the line fails, or the device is silent or refuses.
@@ -210,7 +210,7 @@ impl Client {
     }
 
     /// Sends a request that may be sent twice, until `look` finds the answer: once
-    /// more whenever there is none for as long as `again`, or a frame is hurt.
+    /// more whenever there is none for as long as `again`, or a frame is damaged.
     pub(super) fn ask<R>(
         &mut self,
         request: &Request<'_>,
@@ -222,7 +222,7 @@ impl Client {
         let start = Instant::now();
         let mut attempts = 0;
         loop {
-            send(&mut self.ears.line, request)?;
+            send(&mut self.receiver.line, request)?;
             attempts += 1;
             let is_last = attempts > ATTEMPTS;
             let rest = patience.saturating_sub(start.elapsed());
@@ -230,7 +230,7 @@ impl Client {
                 Err(DeviceError::Silent { port, .. }) if is_last => {
                     return Err(DeviceError::Silent { port, patience });
                 }
-                Err(DeviceError::Silent { .. } | DeviceError::Hurt { .. }) if !is_last => {}
+                Err(DeviceError::Silent { .. } | DeviceError::Damaged { .. }) if !is_last => {}
                 answer => return answer,
             }
         }
@@ -244,14 +244,14 @@ impl Client {
         let mut deadline = Instant::now() + within;
         loop {
             let rest = deadline.saturating_duration_since(Instant::now());
-            let heard = self.receive(rest, &mut |_| Ok(()), |response| match response {
+            let received = self.receive(rest, &mut |_| Ok(()), |response| match response {
                 Response::Refused(Refusal::Frame(_)) => Err(()),
                 response => Ok(look(response)),
             })?;
-            match heard {
+            match received {
                 Ok(Some(answer)) => return Ok(answer?),
                 Ok(None) => {}
-                Err(()) => deadline = deadline.min(Instant::now() + AFTER_HURT),
+                Err(()) => deadline = deadline.min(Instant::now() + AFTER_DAMAGE),
             }
         }
     }
@@ -267,35 +267,35 @@ impl Client {
         let start = Instant::now();
         let mut look = Some(look);
         loop {
-            let heard = self
-                .ears
+            let received = self
+                .receiver
                 .next(|response| look.take().map(|look| look(response)));
-            match heard {
-                Heard::Response(Some(result)) => return Ok(result),
-                Heard::Response(None) | Heard::Nothing => {}
-                Heard::Broken(FrameError::Version(theirs)) => {
+            match received {
+                Received::Response(Some(result)) => return Ok(result),
+                Received::Response(None) | Received::Nothing => {}
+                Received::Broken(FrameError::Version(theirs)) => {
                     return Err(DeviceError::Version { theirs });
                 }
-                Heard::Broken(source) => {
-                    let port = self.ears.line.port().to_owned();
-                    return Err(DeviceError::Hurt { port, source });
+                Received::Broken(source) => {
+                    let port = self.receiver.line.port().to_owned();
+                    return Err(DeviceError::Damaged { port, source });
                 }
             }
             if start.elapsed() > within {
                 return Err(DeviceError::Silent {
-                    port: self.ears.line.port().to_owned(),
+                    port: self.receiver.line.port().to_owned(),
                     patience: self.patience.work,
                 });
             }
-            meanwhile(&mut self.ears.line)?;
-            self.ears.listen()?;
+            meanwhile(&mut self.receiver.line)?;
+            self.receiver.listen()?;
         }
     }
 }
 
 /// A line, and what has arrived on it.
 #[derive(Debug)]
-struct Ears {
+struct Receiver {
     line: Line,
     frames: Frames,
     /// Bytes that have arrived and were not looked at.
@@ -304,7 +304,7 @@ struct Ears {
     bytes: u64,
 }
 
-impl Ears {
+impl Receiver {
     /// Takes in what arrives within a moment; returns how much it was.
     fn listen(&mut self) -> Result<usize, DeviceError> {
         let mut buffer = [0; MAX_FRAME];
@@ -315,15 +315,15 @@ impl Ears {
     }
 
     /// The next frame among the bytes that have arrived.
-    fn next<R>(&mut self, look: impl FnOnce(Response<'_>) -> R) -> Heard<R> {
+    fn next<R>(&mut self, look: impl FnOnce(Response<'_>) -> R) -> Received<R> {
         while let Some(byte) = self.waiting.pop_front() {
             match self.frames.push::<Response<'_>>(byte) {
-                Some(Ok(response)) => return Heard::Response(look(response)),
-                Some(Err(error)) => return Heard::Broken(error),
+                Some(Ok(response)) => return Received::Response(look(response)),
+                Some(Err(error)) => return Received::Broken(error),
                 None => {}
             }
         }
-        Heard::Nothing
+        Received::Nothing
     }
 
     /// Passes over what the device still has to say to earlier questions.
@@ -343,7 +343,7 @@ pub(super) fn send(line: &mut Line, request: &Request<'_>) -> Result<(), DeviceE
     // Requests that are too long for a frame were refused before.
     match encode(request, &mut buffer) {
         Ok(frame) => line.write(&[&[0], frame].concat()),
-        Err(source) => Err(DeviceError::Hurt {
+        Err(source) => Err(DeviceError::Damaged {
             port: line.port().to_owned(),
             source,
         }),

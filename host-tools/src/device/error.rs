@@ -39,7 +39,7 @@ pub enum DeviceError {
         /// The port.
         port: String,
     },
-    /// Nobody listens there.
+    /// Nothing is listening there.
     #[error(
         "{port}: nobody listens there; start QEMU first: briquette flash MODEL.briq --target BOARD --listen {port}"
     )]
@@ -105,9 +105,9 @@ pub enum DeviceError {
         /// How many.
         bytes: u64,
     },
-    /// A frame was hurt in the middle of an answer.
+    /// A frame was damaged in the middle of an answer.
     #[error("{port}: {source}; the line loses bytes: try a shorter cable or a lower --baud")]
-    Hurt {
+    Damaged {
         /// The port.
         port: String,
         /// What is wrong with the frame.

@@ -165,7 +165,7 @@ impl Line {
         }
     }
 
-    /// From now on the other side may take no bytes for so long.
+    /// Sets how long the other side may refuse bytes from now on.
     pub(super) const fn set_patience(&mut self, patience: Duration) {
         self.patience = patience;
     }

@@ -29,13 +29,13 @@ impl Client {
         })
     }
 
-    /// Sends `update`, and lets the device verify it; `each` hears how many
-    /// bytes have arrived. Whether it was sent to its end, and not
+    /// Sends `update`, and lets the device verify it; `each` is told how many
+    /// bytes have arrived. Returns whether it was sent to its end, and not
     /// `interrupted`.
     ///
     /// # Errors
-    /// If the line fails, or the device is silent or refuses: then it goes on
-    /// with the model that it has.
+    /// If the line fails, or the device is silent or refuses: then it keeps
+    /// the model that it has.
     pub fn upload(
         &mut self,
         update: &Update,
@@ -86,7 +86,7 @@ impl Client {
         })
     }
 
-    /// Lets the device start anew; returns the line to it.
+    /// Restarts the device; returns the line to it.
     ///
     /// # Errors
     /// If the line fails, or the device is silent or takes no updates.
@@ -107,20 +107,20 @@ impl Client {
         })
     }
 
-    /// Asks the device once to start anew; whether it says that it does.
+    /// Asks the device once to restart; returns whether it says that it does.
     fn is_restarting(&mut self) -> Result<bool, DeviceError> {
         send(self.line_mut(), &Request::Update(UpdateRequest::Restart))?;
         loop {
-            let heard = self.receive(PIECE, &mut |_| Ok(()), |response| match response {
+            let received = self.receive(PIECE, &mut |_| Ok(()), |response| match response {
                 Response::Update(UpdateResponse::Restarting) => Some(Ok(true)),
                 Response::Refused(Refusal::Frame(_)) => None,
                 Response::Refused(refusal) => Some(Err(refusal)),
                 _ => None,
             });
-            match heard {
+            match received {
                 Ok(Some(answer)) => return Ok(answer?),
                 Ok(None) => {}
-                Err(DeviceError::Silent { .. } | DeviceError::Hurt { .. }) => return Ok(false),
+                Err(DeviceError::Silent { .. } | DeviceError::Damaged { .. }) => return Ok(false),
                 Err(error) => return Err(error),
             }
         }

@@ -7,12 +7,12 @@ use briquette_protocol::{FrameError, Refusal, Request, Response, StopReason};
 use super::client::{ASK_AGAIN, ATTEMPTS, Client, send};
 use super::{DeviceError, Line};
 
-/// A device that says nothing for so long is asked whether it works at all.
+/// A device that is silent for longer is asked whether it is working at all.
 const PROBE: Duration = Duration::from_secs(3);
 
 impl Client {
     /// Sends `request` and hands responses to `look` until it is done. It is sent
-    /// again only when the device turns out not to have heard it.
+    /// again only when the device turns out not to have received it.
     pub(super) fn work(
         &mut self,
         request: &Request<'_>,
@@ -31,9 +31,9 @@ impl Client {
                 }
                 Ok(())
             };
-            let heard = self.receive(within, &mut stop, |response| match response {
+            let received = self.receive(within, &mut stop, |response| match response {
                 Response::Done(reason) => Event::End(Ok(reason)),
-                Response::Refused(Refusal::Frame(_)) => Event::Hurt,
+                Response::Refused(Refusal::Frame(_)) => Event::Damaged,
                 Response::Refused(Refusal::Busy) if work.is_probed => Event::Busy,
                 Response::Statistics(_) if work.is_probed => Event::Idle,
                 Response::Refused(refusal) => Event::End(Err(refusal)),
@@ -42,20 +42,20 @@ impl Client {
                     Event::Progress
                 }
             });
-            let event = match heard {
+            let event = match received {
                 Err(DeviceError::Silent { .. }) if within < patience => Event::Silence,
-                heard => heard?,
+                received => received?,
             };
-            work.is_heard |= !matches!(event, Event::Silence | Event::Hurt);
+            work.is_received |= !matches!(event, Event::Silence | Event::Damaged);
             match event {
                 Event::Progress => {}
                 Event::End(end) => {
                     self.forget_probe(&work)?;
                     return Ok(end?);
                 }
-                Event::Hurt if work.is_stopping => send(self.line_mut(), &Request::Stop)?,
-                Event::Hurt | Event::Silence if work.is_probed => {}
-                Event::Hurt | Event::Silence => {
+                Event::Damaged if work.is_stopping => send(self.line_mut(), &Request::Stop)?,
+                Event::Damaged | Event::Silence if work.is_probed => {}
+                Event::Damaged | Event::Silence => {
                     work.is_probed = true;
                     send(self.line_mut(), &Request::Statistics)?;
                 }
@@ -66,7 +66,7 @@ impl Client {
                 }
                 Event::Idle => {
                     work.is_probed = false;
-                    work.is_heard = false;
+                    work.is_received = false;
                     work.lost += 1;
                     send(self.line_mut(), request)?;
                 }
@@ -78,15 +78,15 @@ impl Client {
     fn forget_probe(&mut self, work: &Work) -> Result<(), DeviceError> {
         let mut waits = work.is_probed;
         while waits {
-            let heard = self.receive(ASK_AGAIN, &mut |_| Ok(()), |response| {
+            let received = self.receive(ASK_AGAIN, &mut |_| Ok(()), |response| {
                 matches!(
                     response,
                     Response::Statistics(_) | Response::Refused(Refusal::Busy)
                 )
             });
-            waits = match heard {
-                Err(DeviceError::Silent { .. } | DeviceError::Hurt { .. }) => false,
-                heard => !heard?,
+            waits = match received {
+                Err(DeviceError::Silent { .. } | DeviceError::Damaged { .. }) => false,
+                received => !received?,
             };
         }
         Ok(())
@@ -98,7 +98,7 @@ impl Client {
 struct Work {
     is_stopping: bool,
     /// Whether the device has said anything about it.
-    is_heard: bool,
+    is_received: bool,
     /// Whether the device was asked for its statistics and has not answered. A
     /// device answers in turn, and refuses this while it works: so its answer
     /// tells whether it works.
@@ -110,7 +110,7 @@ struct Work {
 impl Work {
     /// How long the device may be silent now.
     fn patience(&self, patience: Duration) -> Duration {
-        if self.is_heard || self.is_probed {
+        if self.is_received || self.is_probed {
             patience
         } else {
             PROBE.min(patience)
@@ -123,7 +123,7 @@ enum Event {
     Progress,
     End(Result<StopReason, Refusal>),
     /// The device has received a broken frame.
-    Hurt,
+    Damaged,
     Silence,
     /// The device works on it.
     Busy,

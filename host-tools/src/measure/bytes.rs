@@ -4,7 +4,7 @@ use briquette_engine::blob::{Blob, ModelConfig, Role, TensorRecord};
 use briquette_engine::cpu::Traffic;
 
 /// Weight bytes that decoding one token reads, computed from the table: all
-/// matrices and norms once, `top_k` experts a layer, one row of the embedding.
+/// matrices and norms once, `top_k` experts per layer, one row of the embedding.
 pub fn touched_weight_bytes(blob: &Blob<'_>) -> Traffic {
     let config = &blob.manifest().config;
     let mut touched = Traffic::default();
@@ -36,8 +36,8 @@ pub fn touched_weight_bytes(blob: &Blob<'_>) -> Traffic {
     touched
 }
 
-/// How many of a layer's tensors of this kind a token meets: `top_k` experts,
-/// of all others each.
+/// How many of a layer's tensors of this kind a token needs: `top_k` experts, every
+/// other tensor once.
 fn uses(record: &TensorRecord, config: &ModelConfig) -> u64 {
     if record.role.is_expert() {
         config.moe.map_or(0, |moe| u64::from(moe.top_k))

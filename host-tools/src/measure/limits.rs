@@ -8,7 +8,7 @@ use briquette_engine::kernels::peak;
 
 use crate::run::Arena;
 
-/// Memory that is read at full speed, in bytes a second, by `threads` threads:
+/// Memory that is read at full speed, in bytes per second, by `threads` threads:
 /// the best of a few passes over 256 MB, in huge pages where there are any.
 /// `None` if there is not as much memory.
 pub fn read_bandwidth(threads: usize) -> Option<f64> {
@@ -32,7 +32,7 @@ pub fn read_bandwidth(threads: usize) -> Option<f64> {
     Some(BYTES as f64 / best)
 }
 
-/// Multiply-adds of eight-bit codes a second that `threads` threads reach
+/// Multiply-adds of eight-bit codes per second that `threads` threads reach
 /// together in registers, with the instructions of the kernels: the best of a
 /// few passes. `None` if these are portable code.
 pub fn peak_products(threads: usize) -> Option<f64> {

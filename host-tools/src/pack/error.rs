@@ -10,7 +10,7 @@ use super::range::Direction;
 use crate::checkpoint::ImportError;
 use crate::pack::DoesNotFit;
 
-/// Why there is no briquette.
+/// Why a checkpoint could not be packed.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum PackError {

@@ -6,6 +6,7 @@
 
 mod encode;
 mod error;
+mod fit;
 mod formats;
 mod options;
 mod output;
@@ -17,8 +18,9 @@ mod target;
 mod writer;
 
 pub use error::PackError;
+pub use fit::{DoesNotFit, Fit};
 pub use formats::{CacheFormat, FormatChoice, WeightFormat};
 pub use options::PackOptions;
 pub use packer::{Packed, pack};
 pub use range::Direction;
-pub use target::{DoesNotFit, Firmware, Fit, Runner, Target, TargetError};
+pub use target::{Firmware, Runner, Target, TargetError};

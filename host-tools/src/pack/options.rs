@@ -1,4 +1,4 @@
-//! How a checkpoint is packed, and how if nobody says.
+//! How a checkpoint is packed, and the defaults.
 
 use briquette_engine::cpu::PlanOptions;
 use briquette_engine::quant::KvFormat;
@@ -26,16 +26,16 @@ pub struct PackOptions {
 }
 
 impl PackOptions {
-    /// Number format of the weights if nobody says.
+    /// Default number format of the weights.
     pub const WEIGHTS: WeightFormat = WeightFormat::Q4;
-    /// Number format of the cache if nobody says.
+    /// Default number format of the cache.
     pub const KV: CacheFormat = CacheFormat::Q8;
-    /// Tokens that prefill takes at a time if nobody says.
+    /// Default number of tokens that prefill takes at a time.
     pub const BATCH: u32 = 32;
-    /// Longest context that is planned if nobody says.
+    /// Longest context that is planned by default.
     pub const LONGEST_CONTEXT: u32 = 2048;
 
-    /// What `model` is packed with if nobody says.
+    /// The defaults for `model`.
     pub fn for_model(model: &Model) -> Self {
         let trained = model.config.max_position_embeddings;
         let options = Self {

@@ -41,7 +41,7 @@ impl Arena {
         &self.0
     }
 
-    /// The bytes, to be used.
+    /// The mutable bytes.
     pub fn bytes_mut(&mut self) -> &mut [u8] {
         &mut self.0
     }

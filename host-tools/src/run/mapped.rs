@@ -53,8 +53,10 @@ pub enum LoadError {
         /// Which one.
         update: String,
     },
-    /// The system has not enough memory.
-    #[error("{bytes} bytes of memory are needed and could not be had; try a smaller --context")]
+    /// The system does not have enough memory.
+    #[error(
+        "{bytes} bytes of memory are needed and could not be allocated; try a smaller --context"
+    )]
     Memory {
         /// Bytes of the arena.
         bytes: u64,

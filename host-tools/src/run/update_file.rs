@@ -62,8 +62,8 @@ impl<'a> SignedUpdate<'a> {
         Ok(Blob::open(self.content)?)
     }
 
-    /// Compares every checksum, the signed one first. Whether the signature is
-    /// right only whoever has the public key can tell.
+    /// Compares every checksum, the signed one first. Only the holder
+    /// of the public key can tell whether the signature is right.
     ///
     /// # Errors
     /// If the update is not what was signed.

@@ -1,55 +1,47 @@
 //! Files that appear complete or not at all, and destroy nothing.
 
-use std::fs::{self, Permissions};
+use std::fs::{self, File, OpenOptions, Permissions};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
 use same_file::is_same_file;
 use tempfile::NamedTempFile;
 
-/// Why a file cannot be written where somebody wants it.
+/// A file that cannot be written where somebody wants it.
 #[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum OutputError {
-    /// A name that means standard output elsewhere.
-    #[error("`-` is no place for this output, which cannot go to standard output: name a file")]
+#[error("{} {reason}", path.display())]
+pub struct OutputError {
+    path: PathBuf,
+    reason: Reason,
+}
+
+/// Why not, to follow the file's name.
+#[derive(Debug, thiserror::Error)]
+enum Reason {
+    #[error("is no place for this output, which cannot go to standard output: name a file")]
     StandardOutput,
-    /// A folder has this name.
-    #[error("{path} is a folder; name a file in it", path = path.display())]
-    Folder {
-        /// The folder.
-        path: PathBuf,
-    },
+    #[error("is a folder; name a file in it")]
+    Folder,
     /// A device, a pipe or a socket has this name.
-    #[error("{path} is no ordinary file and would be replaced by one; choose another name", path = path.display())]
-    Special {
-        /// Its path.
-        path: PathBuf,
-    },
-    /// The folder is missing.
-    #[error("{path}: there is no folder {folder}", path = path.display(), folder = folder.display())]
-    NoFolder {
-        /// The output.
-        path: PathBuf,
-        /// The folder that is not there.
-        folder: PathBuf,
-    },
-    /// Writing would destroy what is read.
-    #[error("{path} is what is read ({input}), and would be overwritten; choose another name", path = path.display(), input = input.display())]
-    Input {
-        /// The output.
-        path: PathBuf,
-        /// The file that it is, or is part of.
-        input: PathBuf,
-    },
-    /// The system refused.
-    #[error("{path}: {source}", path = path.display())]
-    Io {
-        /// The output.
-        path: PathBuf,
-        /// What the system said.
-        source: io::Error,
-    },
+    #[error("is no ordinary file and would be replaced by one; choose another name")]
+    Special,
+    #[error("cannot be written: there is no folder {}", folder.display())]
+    NoFolder { folder: PathBuf },
+    /// The output is a file that is read, or part of what is read.
+    #[error("is what is read ({}), and would be overwritten; choose another name", input.display())]
+    Input { input: PathBuf },
+    #[error("cannot be written: {0}")]
+    Io(io::Error),
+}
+
+impl OutputError {
+    /// What is wrong, for messages that name the file themselves.
+    fn into_io(self) -> io::Error {
+        match self.reason {
+            Reason::Io(source) => source,
+            reason => io::Error::other(reason),
+        }
+    }
 }
 
 /// Folders below a checkpoint's that may hold files of it.
@@ -62,34 +54,27 @@ const DEPTH: usize = 4;
 /// # Errors
 /// If not, or if `path` is `-`.
 pub fn check_output(path: &Path) -> Result<PathBuf, OutputError> {
-    if path == Path::new("-") {
-        return Err(OutputError::StandardOutput);
-    }
-    let fail = |source| OutputError::Io {
+    let refuse = |reason| OutputError {
         path: path.to_owned(),
-        source,
+        reason,
     };
-    let end = end_of_links(path).map_err(fail)?;
+    if path == Path::new("-") {
+        return Err(refuse(Reason::StandardOutput));
+    }
+    let end = end_of_links(path).map_err(|error| refuse(Reason::Io(error)))?;
     match fs::metadata(&end) {
         Ok(found) if found.is_file() => Ok(end),
-        Ok(found) if found.is_dir() => Err(OutputError::Folder {
-            path: path.to_owned(),
-        }),
-        Ok(_) => Err(OutputError::Special {
-            path: path.to_owned(),
-        }),
+        Ok(found) if found.is_dir() => Err(refuse(Reason::Folder)),
+        Ok(_) => Err(refuse(Reason::Special)),
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
             let folder = folder_of(&end);
             if folder.is_dir() {
-                Ok(end)
-            } else {
-                Err(OutputError::NoFolder {
-                    path: path.to_owned(),
-                    folder: folder.to_owned(),
-                })
+                return Ok(end);
             }
+            let folder = folder.to_owned();
+            Err(refuse(Reason::NoFolder { folder }))
         }
-        Err(error) => Err(fail(error)),
+        Err(error) => Err(refuse(Reason::Io(error))),
     }
 }
 
@@ -101,9 +86,9 @@ pub fn check_output(path: &Path) -> Result<PathBuf, OutputError> {
 pub fn check_output_beside(path: &Path, inputs: &[&Path]) -> Result<PathBuf, OutputError> {
     let end = check_output(path)?;
     if let Some(input) = inputs.iter().find_map(|input| part_of(&end, input, DEPTH)) {
-        return Err(OutputError::Input {
+        return Err(OutputError {
             path: path.to_owned(),
-            input,
+            reason: Reason::Input { input },
         });
     }
     Ok(end)
@@ -158,11 +143,21 @@ pub fn folder_of(path: &Path) -> &Path {
 /// # Errors
 /// If the folder does not let one be made, or `path` is no place for a file.
 pub fn partial(path: &Path) -> io::Result<NamedTempFile> {
-    let end = check_output(path).map_err(io::Error::other)?;
+    let end = check_output(path).map_err(OutputError::into_io)?;
     tempfile::Builder::new()
         .prefix(".briquette-")
         .suffix(".partial")
-        .tempfile_in(folder_of(&end))
+        .make_in(folder_of(&end), create_private)
+}
+
+/// A new file for its owner alone. `tempfile` makes such ones too, but names the
+/// temporary file in its errors.
+fn create_private(path: &Path) -> io::Result<File> {
+    let mut options = OpenOptions::new();
+    options.read(true).write(true).create_new(true);
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    options.open(path)
 }
 
 /// Gives a complete temporary file its name, after it has reached the disk.
@@ -171,7 +166,7 @@ pub fn partial(path: &Path) -> io::Result<NamedTempFile> {
 /// If the disk is full or the file cannot be renamed; `path` is then as it
 /// was before.
 pub fn keep(file: NamedTempFile, path: &Path) -> io::Result<()> {
-    let end = check_output(path).map_err(io::Error::other)?;
+    let end = check_output(path).map_err(OutputError::into_io)?;
     file.as_file().sync_all()?;
     // Temporary files are private; ours are as readable as what was there, or
     // as any other file.
@@ -228,6 +223,21 @@ mod tests {
         }
         assert!(check_output(Path::new("-")).is_err());
         assert!(!fs::metadata(path("socket")).unwrap().is_file());
+    }
+
+    /// Whoever reports an error names the file already.
+    #[test]
+    fn errors_do_not_name_the_file_again() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("nowhere/x");
+        let error = write_whole(&path, b"x").unwrap_err().to_string();
+        assert_eq!(error.matches("/x").count(), 0, "{error}");
+        // Nobody may make files there, whatever user runs this.
+        #[cfg(target_os = "linux")]
+        {
+            let error = write_whole(Path::new("/proc/x"), b"x").unwrap_err();
+            assert!(!error.to_string().contains("/proc"), "{error}");
+        }
     }
 
     #[test]

@@ -20,7 +20,7 @@ static INTERRUPTED: AtomicBool = AtomicBool::new(false);
 macro_rules! tell {
     ($($text:tt)*) => {{
         use std::io::Write;
-        // Nobody is left to be told that nobody was told.
+        // There is no other place to report this to.
         let _ = write!(std::io::stderr(), $($text)*);
     }};
 }
@@ -51,8 +51,8 @@ pub fn start_logging() {
 pub fn watch_for_interrupt() {
     let watching = ctrlc::set_handler(|| {
         if INTERRUPTED.swap(true, Ordering::SeqCst) {
-            let mut last_wishes = AT_EXIT.lock().unwrap_or_else(PoisonError::into_inner);
-            last_wishes.drain(..).for_each(|wish| wish());
+            let mut pending = AT_EXIT.lock().unwrap_or_else(PoisonError::into_inner);
+            pending.drain(..).for_each(|work| work());
             std::process::exit(130);
         }
     });
@@ -64,8 +64,8 @@ pub fn watch_for_interrupt() {
 /// Does `work` when a second Ctrl-C ends the process: programs that we have
 /// started end with us.
 pub fn at_exit(work: impl FnOnce() + Send + 'static) {
-    let mut last_wishes = AT_EXIT.lock().unwrap_or_else(PoisonError::into_inner);
-    last_wishes.push(Box::new(work));
+    let mut pending = AT_EXIT.lock().unwrap_or_else(PoisonError::into_inner);
+    pending.push(Box::new(work));
 }
 
 /// Whether Ctrl-C was pressed.

@@ -65,7 +65,7 @@ pub enum TrainError {
         source: std::io::Error,
     },
     /// A saved state cannot be resumed.
-    #[error("{}: {what}; remove it to begin anew", path.display())]
+    #[error("{}: {what}; remove it to start over", path.display())]
     State {
         /// The file.
         path: PathBuf,
@@ -82,15 +82,21 @@ pub enum TrainError {
     #[error("drawing the curves: {0}")]
     Picture(String),
     /// The person said so.
-    #[error("interrupted after step {done}; go on with --resume")]
+    #[error("interrupted after step {done}; continue with --resume")]
     Interrupted {
         /// Steps done.
         done: usize,
     },
     /// There is something already.
-    #[error("{} was begun before; go on with --resume, or choose another --out", path.display())]
+    #[error("{} was begun before; continue with --resume, or choose another --out", path.display())]
     Begun {
         /// The stage's folder.
+        path: PathBuf,
+    },
+    /// The folder for results has the name of a file.
+    #[error("{} is a file; --out takes a folder for the results: choose another name", path.display())]
+    OutIsFile {
+        /// The file.
         path: PathBuf,
     },
     /// There is a result already.

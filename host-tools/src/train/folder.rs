@@ -45,7 +45,7 @@ pub enum FolderError {
         source: SafeTensorError,
     },
     /// A tensor holds other numbers than `f32`.
-    #[error("{}: tensor {name} is {found:?}; training goes on from F32 only", path.display())]
+    #[error("{}: tensor {name} is {found:?}; training continues from F32 only", path.display())]
     Dtype {
         /// The file.
         path: PathBuf,

@@ -107,6 +107,11 @@ impl Training {
 
     /// Makes the folder for results, if none is there already.
     fn prepare(&self, stage: StageName, resume: bool) -> Result<PathBuf, TrainError> {
+        if self.out.is_file() {
+            return Err(TrainError::OutIsFile {
+                path: self.out.clone(),
+            });
+        }
         let path = self.folder(stage);
         if stage::is_finished(&path) {
             return Err(TrainError::Finished { path });
@@ -151,7 +156,7 @@ impl Training {
     }
 
     /// A stage at its beginning; makes sure that nothing is lost by starting
-    /// or going on.
+    /// or resuming.
     fn stage(
         &self,
         name: StageName,

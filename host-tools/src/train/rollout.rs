@@ -181,7 +181,7 @@ impl Player {
     }
 }
 
-/// Goes on from `first`, the logits after the prompt.
+/// Continues from `first`, the logits after the prompt.
 fn complete(
     session: &mut Session<'_>,
     first: &[f32],

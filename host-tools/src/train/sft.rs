@@ -22,7 +22,7 @@ impl Training {
         self.imitate::<B>(StageName::Base, &self.recipe.sft, resume, watch)
     }
 
-    /// Goes on with the task's examples from the result of [`Self::sft`].
+    /// Continues with the task's examples from the result of [`Self::sft`].
     ///
     /// # Errors
     /// As [`Self::sft`]; or if there is no such result.

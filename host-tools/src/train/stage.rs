@@ -16,7 +16,7 @@ use super::learner::Learner;
 use super::tensors;
 use crate::support::files::write_whole;
 
-/// Where a stage's results lie, and how it goes on.
+/// Where a stage's results lie, and how it is resumed.
 #[derive(Debug)]
 pub(super) struct Stage {
     /// The finished model: a Hugging Face folder.

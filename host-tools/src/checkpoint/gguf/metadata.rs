@@ -127,7 +127,7 @@ impl Metadata {
         let Some(value) = self.get(key) else {
             return default.ok_or_else(|| self.missing(key));
         };
-        // Some models give one number a layer; they must all be the same.
+        // Some models give one number per layer; they must all be the same.
         let number = match value {
             Value::Array(values) => match values.split_first() {
                 Some((first, rest)) if rest.iter().all(|value| value == first) => first.as_u64(),

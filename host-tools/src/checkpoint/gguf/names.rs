@@ -13,7 +13,7 @@ pub struct GgufMapping {
     adjacent_pairs: bool,
     /// `attn_kv_b` instead of `attn_k_b` and `attn_v_b`.
     unsplit_kv_b: bool,
-    /// One tensor an expert (`ffn_gate.3.weight`) instead of one a layer.
+    /// One tensor per expert (`ffn_gate.3.weight`) instead of one per layer.
     separate_experts: bool,
     /// A block for multi-token prediction follows the model's own.
     has_mtp: bool,

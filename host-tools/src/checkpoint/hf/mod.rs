@@ -103,7 +103,7 @@ pub fn open(folder: &Path) -> Result<HuggingFace, ImportError> {
         |name| store.contains(name),
     );
     let mut model = model(folder, keys, architecture, description)?;
-    // Configurations go on speaking of it where files were published without.
+    // Configurations still mention it where files were published without.
     let joins = names::joins(model.config.num_hidden_layers);
     model.mtp = model.mtp.filter(|_| store.contains(&joins));
     let optional = |name: &str| files::optional_json(&folder.join(name), MAX_CONFIG_BYTES);

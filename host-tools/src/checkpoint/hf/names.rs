@@ -15,7 +15,7 @@ pub struct Names {
     embedding: &'static str,
     /// A layer for multi-token prediction follows the model's own.
     has_mtp: bool,
-    /// One entry a layer; ignored where the layer is dense.
+    /// One entry per layer; ignored where the layer is dense.
     experts: Vec<ExpertNames>,
 }
 

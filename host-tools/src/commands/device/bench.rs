@@ -11,7 +11,7 @@ use super::{Connection, seconds_of};
 use crate::device::{Client, DeviceInfo};
 use crate::support::terminal::{self, bytes};
 
-/// Measures tokens a second by the device's own clock, ticks and bytes touched.
+/// Measures tokens per second by the device's own clock, ticks and bytes touched.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:
   briquette device bench --port /dev/ttyACM0

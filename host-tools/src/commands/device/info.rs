@@ -130,7 +130,7 @@ fn write_page(out: &mut impl Write, info: &DeviceInfo, statistics: &Statistics) 
         }
         let touched = work.weight_bytes + work.kv_bytes;
         if let Some(touched) = touched.checked_div(work.tokens) {
-            write!(out, ", {} touched a token", bytes(touched))?;
+            write!(out, ", {} touched per token", bytes(touched))?;
         }
         let fetched = work.expert_hits + work.expert_misses;
         if fetched > 0 {

@@ -53,7 +53,7 @@ pub(crate) struct Connection {
     /// The device's line: a serial port, tcp:HOST:PORT or unix:PATH
     #[arg(long, value_name = "PORT")]
     port: Port,
-    /// Bits a second, for serial ports
+    /// Bits per second, for serial ports
     #[arg(long, default_value_t = 115_200, value_name = "N")]
     baud: u32,
     #[command(flatten)]

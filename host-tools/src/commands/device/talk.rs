@@ -127,7 +127,7 @@ fn ask(client: &mut Client, args: &TalkArgs, text: &str) -> Result<Answer, Comma
     let before = client.statistics()?;
     let live = Live::new(!args.json);
     let mut reader = Reader::new(&live);
-    // Nobody reads on: the device may stop.
+    // Without a reader the device may stop.
     let ends = || live.is_lost() || terminal::interrupted();
     let stop = client.answer(&prompt, &ends, |part, bytes| reader.push(part, bytes));
     reader.finish();

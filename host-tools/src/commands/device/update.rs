@@ -22,7 +22,7 @@ use crate::support::terminal::{self, bytes};
 
 The device takes only what was signed with the key whose public half is in its
 firmware (BRIQUETTE_UPDATE_KEY when it was built). If anything goes wrong, power
-included, the old model goes on running; send the update again.")]
+included, the old model keeps running; send the update again.")]
 pub(super) struct Args {
     /// The briquette, or what `briquette device sign` made of it
     file: PathBuf,

@@ -23,7 +23,7 @@ pub(crate) fn run(args: &Args) -> Result<(), CommandError> {
     let clock = args.date.map_or(Clock::System, Clock::Day);
     let text = TextModel::new(&blob)?.with_clock(clock);
     let options = args.plan(blob.manifest())?;
-    // Nobody is asked before the model is known to be there.
+    // The prompt is read once the model is known to be there.
     let asked = input::prompt(args.prompt.as_deref(), !args.json)?;
     let mut host = args.session.host();
     let mut executor = host.executor(blob, storage, options)?;

@@ -1,4 +1,4 @@
-//! What a person is told beside the answer.
+//! What is reported in addition to the answer.
 
 use std::io;
 

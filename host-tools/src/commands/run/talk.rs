@@ -51,7 +51,7 @@ impl<'s, 't, 'a> Talk<'s, 't, 'a> {
                 Ok(_) => Ok(()),
                 Err(error) => Err(CommandError::Content {
                     path: path.clone(),
-                    what: format!("{error}; name another file, or remove it to make it anew"),
+                    what: format!("{error}; name another file, or remove it, and it is made again"),
                 }),
             },
         }
@@ -145,7 +145,7 @@ impl<'s, 't, 'a> Talk<'s, 't, 'a> {
 
     /// Generates; returns the answer and its text, shown meanwhile if wanted:
     /// the thought on stderr, so that only the answer goes down a pipe. Ends
-    /// at the next token when nobody reads on.
+    /// at the next token when there is no reader any more.
     pub(super) fn answer(
         &mut self,
         prompt: &Prompt,

@@ -28,7 +28,7 @@ pub const NAMES: [&str; 8] = [
 const LIMITS: std::ops::RangeInclusive<u8> = 8..=22;
 /// How far a value may be from its limit: close, so that guessing rarely pays.
 const SPREAD: u8 = 7;
-/// One problem in so many is kept from all training.
+/// One in this many problems is kept from all training.
 const HELD_OUT: u32 = 8;
 
 /// Which side of the limit is the wrong one.

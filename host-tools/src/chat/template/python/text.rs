@@ -81,7 +81,7 @@ fn strip<'t>(text: &'t str, method: &str, args: &[Value]) -> Result<&'t str, Err
 }
 
 /// The part of `text` from one letter to another, counted as in Python's
-/// slices, and where it starts; none if it starts behind the end.
+/// slices, and where it starts; none if it starts past the end.
 fn window(text: &str, start: Option<i64>, end: Option<i64>) -> Option<(i64, &str)> {
     if start.is_none() && end.is_none() {
         return Some((0, text));

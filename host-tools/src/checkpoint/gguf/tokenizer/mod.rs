@@ -18,7 +18,7 @@ pub struct GgufTokenizer {
     pub pre: Option<String>,
     /// Tokens in id order.
     pub tokens: Vec<String>,
-    /// One type a token: 1 normal, 2 unknown, 3 control, 4 user-defined,
+    /// One type per token: 1 normal, 2 unknown, 3 control, 4 user-defined,
     /// 5 unused, 6 byte.
     pub token_types: Vec<i32>,
     /// Merges in rank order: `left right`.
@@ -60,7 +60,7 @@ impl GgufTokenizer {
             Some(_) => metadata.integers("tokenizer.ggml.token_type")?,
         };
         if token_types.len() != tokens.len() {
-            let expected = format!("{} entries, one a token", tokens.len());
+            let expected = format!("{} entries, one per token", tokens.len());
             return Err(metadata.bad("tokenizer.ggml.token_type", &expected));
         }
         let merges = match metadata.get("tokenizer.ggml.merges") {

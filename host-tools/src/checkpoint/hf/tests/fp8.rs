@@ -2,8 +2,12 @@
 
 use std::{fs, slice};
 
-use super::{Stored, safetensors};
+use serde_json::{Value, json};
+
+use super::{Stored, safetensors, with};
 use crate::checkpoint::hf::blocks::BlockSize;
+use crate::checkpoint::hf::keys::Keys;
+use crate::checkpoint::hf::quantization;
 use crate::checkpoint::hf::store::SafetensorsStore;
 use crate::checkpoint::{ImportError, Rows, TensorStore};
 
@@ -151,4 +155,43 @@ fn a_scale_that_is_no_number_is_named() {
             if tensor == "x.weight_scale_inv"),
         "{error}"
     );
+}
+
+#[test]
+fn quantisation_is_none_or_fp8_by_blocks() {
+    let block_size = |quantization: Value| {
+        let config = json!({ "quantization_config": quantization });
+        let keys = Keys::new("config.json".as_ref(), &config).unwrap();
+        quantization::block_size(keys).map(|block| block.map(|block| (block.rows, block.cols)))
+    };
+    let fp8 = json!({"quant_method": "fp8", "fmt": "e4m3", "activation_scheme": "dynamic",
+        "weight_block_size": [128, 64]});
+    assert_eq!(block_size(json!(null)).unwrap(), None);
+    assert_eq!(block_size(fp8.clone()).unwrap(), Some((128, 64)));
+    for (changes, text) in [
+        (
+            json!({"quant_method": "awq"}),
+            "`quantization_config.quant_method` is `awq`: weights quantised in this way are not read",
+        ),
+        (
+            json!({"quant_method": "absent"}),
+            "`quantization_config.quant_method` is missing",
+        ),
+        (json!({"fmt": "e5m2"}), "fmt `e5m2`"),
+        (
+            json!({"activation_scheme": "static"}),
+            "activation_scheme `static`",
+        ),
+        (
+            json!({"weight_block_size": null}),
+            "`quantization_config.weight_block_size` is absent: FP8 weights with one scale",
+        ),
+        (json!({"weight_block_size": [128]}), "two sizes"),
+        (json!({"weight_block_size": [128, 0]}), "two sizes"),
+        (json!({"weight_block_size": [128, -1]}), "two sizes"),
+        (json!({"weight_block_size": [1, 2, 3]}), "two sizes"),
+    ] {
+        let error = block_size(with(&fp8, changes)).unwrap_err().to_string();
+        assert!(error.contains(text), "{error}");
+    }
 }

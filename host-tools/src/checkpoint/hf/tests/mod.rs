@@ -84,6 +84,12 @@ fn folder(config: &Value, tensors: &[Stored]) -> tempfile::TempDir {
     folder
 }
 
+/// What is wrong with the weights of a folder that opens.
+fn refusal(folder: &Path) -> ImportError {
+    let mut checkpoint = super::open(folder).unwrap();
+    checkpoint.weights_mut().check().unwrap_err()
+}
+
 /// A small Llama, its head tied to its embedding or stored.
 fn llama(tie: bool) -> (Value, Vec<Stored>) {
     let mut config = small("LlamaForCausalLM");

@@ -4,8 +4,6 @@ use briquette_engine::blob::{LayerKind, Scoring};
 use serde_json::{Value, json};
 
 use super::{changed, decode, golden_config, gqa, mla, small, with};
-use crate::checkpoint::hf::keys::Keys;
-use crate::checkpoint::hf::quantization;
 use crate::checkpoint::hf::settings::Description;
 
 const SLIDING: LayerKind = LayerKind(LayerKind::SLIDING);
@@ -367,43 +365,4 @@ fn rope_pairs_stand_side_by_side_unless_v3_says_otherwise() {
         json!({"rope_interleave": false})
     ));
     assert!(!adjacent(&golden_config("tiny-llama"), json!({})));
-}
-
-#[test]
-fn quantisation_is_none_or_fp8_by_blocks() {
-    let block_size = |quantization: Value| {
-        let config = json!({ "quantization_config": quantization });
-        let keys = Keys::new("config.json".as_ref(), &config).unwrap();
-        quantization::block_size(keys).map(|block| block.map(|block| (block.rows, block.cols)))
-    };
-    let fp8 = json!({"quant_method": "fp8", "fmt": "e4m3", "activation_scheme": "dynamic",
-        "weight_block_size": [128, 64]});
-    assert_eq!(block_size(json!(null)).unwrap(), None);
-    assert_eq!(block_size(fp8.clone()).unwrap(), Some((128, 64)));
-    for (changes, text) in [
-        (
-            json!({"quant_method": "awq"}),
-            "`quantization_config.quant_method` is `awq`: weights quantised in this way are not read",
-        ),
-        (
-            json!({"quant_method": "absent"}),
-            "`quantization_config.quant_method` is missing",
-        ),
-        (json!({"fmt": "e5m2"}), "fmt `e5m2`"),
-        (
-            json!({"activation_scheme": "static"}),
-            "activation_scheme `static`",
-        ),
-        (
-            json!({"weight_block_size": null}),
-            "`quantization_config.weight_block_size` is absent: FP8 weights with one scale",
-        ),
-        (json!({"weight_block_size": [128]}), "two sizes"),
-        (json!({"weight_block_size": [128, 0]}), "two sizes"),
-        (json!({"weight_block_size": [128, -1]}), "two sizes"),
-        (json!({"weight_block_size": [1, 2, 3]}), "two sizes"),
-    ] {
-        let error = block_size(with(&fp8, changes)).unwrap_err().to_string();
-        assert!(error.contains(text), "{error}");
-    }
 }

@@ -3,7 +3,7 @@
 use briquette_engine::blob::Role;
 use serde_json::{Value, json};
 
-use super::{Stored, folder, golden_config, with};
+use super::{Stored, folder, golden_config, refusal, with};
 use crate::checkpoint::hf::open;
 use crate::checkpoint::{Encoding, ImportError, Rows, TensorId};
 
@@ -20,11 +20,7 @@ fn expect_exactly(config: &Value, names: &[(String, Vec<u64>)]) {
         let mut tensors = tensors.clone();
         let removed = tensors.remove(without).name;
         let folder = folder(config, &tensors);
-        let error = open(folder.path())
-            .unwrap()
-            .weights_mut()
-            .check()
-            .unwrap_err();
+        let error = refusal(folder.path());
         assert!(
             matches!(&error, ImportError::MissingTensor { tensor } if *tensor == removed),
             "{removed}: {error}"
@@ -299,11 +295,7 @@ fn fp8_weights_are_checked_with_their_scales() {
         tensor.bytes = vec![0x38; 24 * 16];
     }
     let without = folder(&config, &tensors);
-    let error = open(without.path())
-        .unwrap()
-        .weights_mut()
-        .check()
-        .unwrap_err();
+    let error = refusal(without.path());
     assert!(
         matches!(&error, ImportError::MissingTensor { tensor }
             if *tensor == format!("{quantised}_scale_inv")),
@@ -345,11 +337,7 @@ fn types_that_are_not_weights_are_refused_before_anything_is_read() {
         tensor.dtype = "I32";
     }
     let folder = folder(&config, &tensors);
-    let error = open(folder.path())
-        .unwrap()
-        .weights_mut()
-        .check()
-        .unwrap_err();
+    let error = refusal(folder.path());
     assert!(
         error.to_string().contains("I32 of tensor `lm_head.weight`"),
         "{error}"

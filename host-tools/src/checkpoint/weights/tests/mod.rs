@@ -1,74 +1,16 @@
 //! Weights from a store in memory.
 
-use std::cell::RefCell;
+mod store;
+
 use std::collections::HashMap;
 use std::ops::Range;
-use std::rc::Rc;
 
 use briquette_engine::blob::{Attention, Gqa, LayerKind, Mla, ModelConfig, Role};
 use half::f16;
 
 use super::Weights;
-use crate::checkpoint::{
-    Encoding, Grid, ImportError, Location, Mapping, Model, Rows, StoredTensor, TensorId,
-    TensorStore, Transform,
-};
-
-/// Row ranges that were asked of a store.
-type Reads = Rc<RefCell<Vec<(u64, u64)>>>;
-
-#[derive(Default)]
-struct MemoryStore {
-    tensors: HashMap<String, (Vec<u64>, Rows)>,
-    reads: Reads,
-}
-
-impl TensorStore for MemoryStore {
-    fn find(&self, name: &str) -> Option<StoredTensor> {
-        let (shape, _) = self.tensors.get(name)?;
-        Some(StoredTensor {
-            shape: shape.clone(),
-            encoding: Some(Encoding::Q8_0),
-        })
-    }
-
-    fn names(&self) -> Vec<String> {
-        self.tensors.keys().cloned().collect()
-    }
-
-    fn read_rows(
-        &mut self,
-        name: &str,
-        rows: Range<u64>,
-        out: &mut Rows,
-    ) -> Result<(), ImportError> {
-        self.reads.borrow_mut().push((rows.start, rows.end));
-        let (_, stored) = &self.tensors[name];
-        let part = |width: usize| rows.start as usize * width..rows.end as usize * width;
-        out.cols = stored.cols;
-        out.values = stored.values[part(stored.cols)].to_vec();
-        out.grids = match stored.grids.is_empty() {
-            true => Vec::new(),
-            false => stored.grids[part(stored.cols / 32)].to_vec(),
-        };
-        Ok(())
-    }
-}
-
-struct MemoryMapping(HashMap<Role, Location>);
-
-impl Mapping for MemoryMapping {
-    fn location(&self, id: TensorId, index: u32) -> Location {
-        let mut location = self.0.get(&id.role).cloned().unwrap_or_else(|| Location {
-            tensor: format!("{:?}", id.role),
-            shape: vec![1, 1],
-            first_row: 0,
-            transform: Transform::Direct,
-        });
-        location.first_row += 10 * u64::from(index);
-        location
-    }
-}
+use crate::checkpoint::{Encoding, Grid, ImportError, Location, Model, Rows, TensorId, Transform};
+use store::{MemoryMapping, MemoryStore, Reads};
 
 /// Latent attention: 2 heads of 2 + 4, rank 3, values of 5, hidden size 32.
 fn model() -> Model {
