@@ -10,6 +10,9 @@ use std::{env, fs};
 
 use serde::Deserialize;
 
+/// The two workspaces: what runs on hosts, and programs for bare metal.
+const MANIFESTS: [&str; 2] = ["Cargo.toml", "firmware/boards/Cargo.toml"];
+
 /// What this test reads of `deny.toml`.
 #[derive(Deserialize)]
 struct Policy {
@@ -44,10 +47,13 @@ struct Package {
 #[test]
 fn every_package_has_a_licence_that_is_allowed() {
     let policy = policy();
-    for manifest in ["Cargo.toml", "firmware/boards/Cargo.toml"] {
-        let packages = packages(&root().join(manifest));
+    for manifest in MANIFESTS {
+        let packages = packages(manifest);
         assert!(packages.len() > 10, "{manifest}: few packages");
-        let refused: Vec<String> = packages.iter().filter_map(|p| refusal(&policy, p)).collect();
+        let refused: Vec<String> = packages
+            .iter()
+            .filter_map(|p| refusal(&policy, p))
+            .collect();
         assert!(refused.is_empty(), "{manifest}:\n{}", refused.join("\n"));
     }
 }
@@ -55,9 +61,14 @@ fn every_package_has_a_licence_that_is_allowed() {
 #[test]
 fn every_exception_is_needed() {
     let policy = policy();
-    let packages = packages(&root().join("Cargo.toml"));
+    let packages: Vec<Package> = MANIFESTS
+        .iter()
+        .flat_map(|manifest| packages(manifest))
+        .collect();
     for exception in &policy.licenses.exceptions {
-        let package = packages.iter().find(|package| package.name == exception.package);
+        let package = packages
+            .iter()
+            .find(|package| package.name == exception.package);
         let package = package.unwrap_or_else(|| panic!("{} is used no more", exception.package));
         let plain = Policy {
             licenses: Licences {
@@ -94,7 +105,11 @@ fn refusal(policy: &Policy, package: &Package) -> Option<String> {
         return Some(format!("{name} names no licence"));
     };
     let mut allowed = policy.licenses.allow.clone();
-    let own = policy.licenses.exceptions.iter().filter(|exception| exception.package == *name);
+    let own = policy
+        .licenses
+        .exceptions
+        .iter()
+        .filter(|exception| exception.package == *name);
     allowed.extend(own.flat_map(|exception| exception.allow.clone()));
     let allowed: Vec<spdx::Licensee> = allowed
         .iter()
@@ -112,12 +127,18 @@ fn policy() -> Policy {
     toml::from_str(&fs::read_to_string(root().join("deny.toml")).unwrap()).unwrap()
 }
 
-fn packages(manifest: &Path) -> Vec<Package> {
+fn packages(manifest: &str) -> Vec<Package> {
     let cargo = env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let output = Command::new(cargo)
-        .args(["metadata", "--format-version", "1", "--locked", "--all-features"])
+        .args([
+            "metadata",
+            "--format-version",
+            "1",
+            "--locked",
+            "--all-features",
+        ])
         .arg("--manifest-path")
-        .arg(manifest)
+        .arg(root().join(manifest))
         .output()
         .unwrap();
     let message = String::from_utf8_lossy(&output.stderr);

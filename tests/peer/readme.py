@@ -1,8 +1,15 @@
-"""Writes the table of README.md from what compare.py measured: python readme.py README.md DS2.json SMOLLM2.json"""
+"""Writes the table of README.md and its chart from what compare.py measured.
+
+    python readme.py README.md DS2.json SMOLLM2.json
+    python readme.py README.md                          # only draws the chart anew, from the table that is there
+"""
 
 import json
 import os
 import sys
+
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "pictures"))
+import ratios
 
 START = "<!-- written by tests/peer/run --write-readme -->"
 END = "<!-- end of what it writes -->"
@@ -53,9 +60,16 @@ def main():
     if text.count(START) != 1 or text.count(END) != 1:
         sys.exit(f"{path} has to have one line {START} and one line {END}: the table goes between them")
     before, rest = text.split(START)
-    _, after = rest.split(END)
+    table, after = rest.split(END)
+    if reports:
+        table = "\n".join(["", "", *block(reports), "", ""])
+        replace(path, before + START + table + END + after)
+    replace(os.path.join(os.path.dirname(path), ratios.PICTURE), ratios.chart(table))
+
+
+def replace(path, text):
     with open(path + ".partial", "w") as file:
-        file.write("\n".join([before + START, "", *block(reports), "", END + after]))
+        file.write(text)
     os.rename(path + ".partial", path)
 
 

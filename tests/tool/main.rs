@@ -13,6 +13,7 @@ mod lines;
 mod outputs;
 mod packing;
 mod peer;
+mod pictures;
 mod place;
 mod probes;
 mod prompts;
