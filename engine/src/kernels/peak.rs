@@ -12,9 +12,9 @@ use super::Isa;
 use super::isa::Kind;
 
 /// Multiplies codes and adds them up, in registers alone, with the instructions
-/// that the matrix kernels use; returns how many multiply-adds that were. Whoever
-/// takes the time learns what no kernel can exceed. `None` for portable code,
-/// where compilers choose the instructions, and on microcontrollers.
+/// that the matrix kernels use; returns how many multiply-adds that were.
+/// Timing it gives the ceiling that no kernel can exceed. `None` for portable
+/// code, where compilers choose the instructions, and on microcontrollers.
 pub fn peak(isa: Isa, rounds: u32) -> Option<u64> {
     let per_round = match isa.0 {
         // SAFETY: an `Isa` of this kind exists only if detection found the

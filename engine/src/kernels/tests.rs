@@ -12,7 +12,7 @@ const TOKENS: usize = 8 + 4 + 2 + 1;
 /// Bytes of the largest matrix.
 const MOST_BYTES: usize = 3 * 5 * NumberFormat::F32.block_bytes();
 
-/// A small generator of its own, so that expectations depend on nothing.
+/// A small generator, so that expectations depend on no crate.
 struct Noise(u32);
 
 impl Noise {

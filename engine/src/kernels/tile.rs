@@ -59,8 +59,8 @@ impl<'a> Inputs<'a> {
     }
 }
 
-/// The inputs of `T` tokens that a kernel takes at a time: of codes, scales and
-/// sums as many groups each.
+/// The inputs of `T` tokens, which a kernel takes at a time: as many scales and
+/// sums as groups of codes.
 pub(super) struct Tile<'a, const T: usize> {
     values: &'a [[f32; GROUP]],
     codes: &'a [[i8; GROUP]],
@@ -70,7 +70,7 @@ pub(super) struct Tile<'a, const T: usize> {
     starts: [usize; T],
 }
 
-/// The groups of one token's row: as many of each.
+/// The groups of one token's row: equally many of each.
 #[cfg(target_arch = "x86_64")]
 #[derive(Clone, Copy)]
 pub(super) struct Groups<'a> {
@@ -81,8 +81,9 @@ pub(super) struct Groups<'a> {
 
 #[cfg(target_arch = "x86_64")]
 impl<'a, const T: usize> Tile<'a, T> {
-    /// Each token's first `count` groups; `None` if any is not there. In a loop
-    /// over `count` blocks the compiler knows that each index is inside.
+    /// Each token's first `count` groups; `None` if any is missing. In a loop
+    /// over `count` blocks the compiler can then see that each index is in
+    /// range.
     #[inline(always)]
     pub(super) fn groups(&self, count: usize) -> Option<[Groups<'a>; T]> {
         let mut tokens = [Groups {
@@ -132,7 +133,7 @@ impl<const T: usize> Tile<'_, T> {
     }
 }
 
-/// Where the results of a tile go: one panel of `[tokens, 16]` a block row.
+/// Where the results of a tile go: one panel of `[tokens, 16]` per block row.
 pub(super) struct Panels<'a> {
     data: &'a mut [f32],
     /// Numbers of a panel.
@@ -142,7 +143,7 @@ pub(super) struct Panels<'a> {
 }
 
 impl<'a> Panels<'a> {
-    /// Panels of `count` tokens, the first of which to fill is `first`.
+    /// Panels of `count` tokens each, filled from token `first` on.
     pub(super) const fn new(data: &'a mut [f32], count: usize, first: usize) -> Self {
         Self {
             data,
@@ -168,7 +169,7 @@ impl<'a> Panels<'a> {
     }
 }
 
-/// Independent sums: more than an instruction's latency times how many start in
-/// a cycle, and no more than there are registers.
+/// Independent sums: more than an instruction's latency times the number that
+/// start per cycle, and no more than there are registers.
 #[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
 pub(super) const SUMS: usize = 12;

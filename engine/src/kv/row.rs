@@ -8,10 +8,10 @@
 //!   the divergence of four-bit values.
 //!
 //! A `q8` segment is all codes (padded to whole groups of 32), then one `f16`
-//! scale a group: `scale * code`. A `q4` segment is all codes, 16 bytes a group
-//! (columns 0..16 in the low nibbles, 16..32 in the high ones), then an `f16`
-//! scale and an `f16` minimum a group: `scale * code + min`. Rows follow each
-//! other without padding.
+//! scale per group: `scale * code`. A `q4` segment is all codes, 16 bytes per
+//! group (columns 0..16 in the low nibbles, 16..32 in the high ones), then an
+//! `f16` scale and an `f16` minimum per group: `scale * code + min`. Rows
+//! follow each other without padding.
 
 use crate::blob::{Attention, ModelConfig};
 use crate::quant::{GROUP, KvFormat, SegmentFormat};

@@ -4,9 +4,9 @@
 //!
 //! - `f32`, `f16`: column after column, 16 rows each: element `16 c + r`.
 //! - `q8`: 16 `f16` scales, then 8 lines of 64 bytes; line `i` holds columns
-//!   `4i..4i+4`, four bytes a row.
+//!   `4i..4i+4`, four bytes per row.
 //! - `q4`: 16 `f16` scales, then 4 lines of 64 bytes; line `i` holds, four
-//!   bytes a row, columns `4i..4i+4` in the low nibbles and columns
+//!   bytes per row, columns `4i..4i+4` in the low nibbles and columns
 //!   `16+4i..16+4i+4` in the high ones.
 //! - `q4a`: 16 `f16` scales, 16 `f16` minima, then lines as in `q4`.
 
@@ -127,8 +127,8 @@ impl<T: AsRef<[u8]>> Block<T> {
 }
 
 impl<T: AsRef<[u8]> + AsMut<[u8]>> Block<T> {
-    /// Stores row `lane`. A group of another kind than the format's is stored
-    /// as zeros: the packer never mixes them.
+    /// Stores row `lane`. A group of another kind than the format's is ignored:
+    /// the packer never mixes them.
     pub fn encode(&mut self, lane: usize, group: &BlockGroup) {
         let lane = lane % LANES;
         let format = self.format;

@@ -7,7 +7,7 @@
 //! read. Inside a block the 16 rows are interleaved: one vector lane serves one
 //! row on every target. Each row of a block is a **group** with its own scale.
 //!
-//! | format | bytes a block | bits a weight | a weight is |
+//! | format | bytes per block | bits per weight | a weight is |
 //! |---|---|---|---|
 //! | `f32` | 2048 | 32 | itself |
 //! | `f16` | 1024 | 16 | itself |
@@ -41,11 +41,11 @@ pub enum NumberFormat {
     F32,
     /// 16-bit floating point.
     F16,
-    /// 8-bit codes with an `f16` scale a group.
+    /// 8-bit codes with an `f16` scale per group.
     Q8,
-    /// 4-bit codes around 8 with an `f16` scale a group.
+    /// 4-bit codes around 8 with an `f16` scale per group.
     Q4,
-    /// 4-bit codes with an `f16` scale and an `f16` minimum a group.
+    /// 4-bit codes with an `f16` scale and an `f16` minimum per group.
     Q4Affine,
 }
 

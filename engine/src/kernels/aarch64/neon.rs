@@ -1,6 +1,6 @@
 //! NEON with dot products (Armv8.2): 16 rows in four registers.
 //!
-//! `sdot` multiplies four signed bytes a lane by the same four codes and adds
+//! `sdot` multiplies four signed bytes per lane by the same four codes and adds
 //! the products to the lane, exactly. It is written as assembly because Rust's
 //! intrinsic for it is not stable.
 
@@ -123,7 +123,7 @@ pub(in crate::kernels) fn load_codes(codes: &[i8; GROUP]) -> [int8x16_t; 2] {
         .map(|half| unsafe { vld1q_s8(half.as_ptr()) })
 }
 
-/// `start` and the exact products of a group: two sums, so that the processor
+/// `start` and the exact products of a group, in two sums, so that the processor
 /// need not wait for one.
 #[inline]
 #[target_feature(enable = "neon,dotprod")]

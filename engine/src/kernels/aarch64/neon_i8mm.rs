@@ -23,8 +23,8 @@ use super::neon::{self, QUARTERS, load, load_codes, split_halves, store};
 use crate::kernels::tile::{Panels, SUMS, Tile};
 use crate::quant::{LANES, NumberFormat};
 
-/// As [`crate::kernels::portable::rows`]. One token alone would leave half of each
-/// product unused.
+/// As [`crate::kernels::portable::rows`]. One token alone would leave half of
+/// each product unused.
 #[target_feature(enable = "neon,dotprod,i8mm")]
 pub(in crate::kernels) fn rows<const T: usize>(
     format: NumberFormat,
@@ -108,7 +108,7 @@ fn q4_row<const T: usize, const BLOCK: usize, const AFFINE: bool>(
 
 /// A group of the tile's tokens, in pairs.
 struct Group<const T: usize> {
-    /// Eight columns of both tokens of a pair to a register: columns 0 to 15 in
+    /// Eight columns of both tokens of a pair per register: columns 0 to 15 in
     /// the first token's place, 16 to 31 in the second's.
     codes: [[int8x16_t; 2]; T],
     scales: [f32; T],
@@ -146,7 +146,8 @@ impl<const T: usize> Group<T> {
     }
 
     /// `acc + (scales * scale) * dot` for the four rows of a quarter, whose
-    /// `weights` are columns 0, 8, 16 and 24 onwards of two and two rows.
+    /// `weights` are the columns from 0, 8, 16 and 24 on, of the first two rows
+    /// and of the others.
     #[inline]
     #[target_feature(enable = "neon,i8mm")]
     fn add_quarter(

@@ -43,7 +43,8 @@ pub(super) fn add_halves(query: &Columns, lines: &Lines<'_>, scores: &mut Scores
         let cast = _mm256_castps_si256;
         let turned = turn(cast(a), cast(b), cast(c), cast(d));
         for (scores, turned) in scores.iter_mut().zip(turned) {
-            // SAFETY: `scores` is 32 writable bytes; the store needs no alignment.
+            // SAFETY: `scores` is 32 writable bytes; the store needs no
+            // alignment.
             unsafe { _mm256_storeu_si256(scores.as_mut_ptr().cast(), turned) };
         }
     }
@@ -194,7 +195,7 @@ fn widen(codes: &[u8; GROUP]) -> [i64; GROUP / 4] {
     words
 }
 
-/// Adds neighbours: two sums a query become one. `low` has queries 0 to 3,
+/// Adds neighbours: two sums per query become one. `low` has queries 0 to 3,
 /// `high` queries 4 to 7.
 #[inline]
 #[target_feature(enable = "avx2")]

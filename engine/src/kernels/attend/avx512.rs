@@ -1,6 +1,6 @@
 //! AVX-512 with VNNI: 16 queries, or 4 queries and 4 rows, in a register.
 //!
-//! `vpdpbusd` multiplies four unsigned by four signed bytes a lane and adds
+//! `vpdpbusd` multiplies four unsigned by four signed bytes per lane and adds
 //! the products to the lane, exactly.
 
 #![expect(unsafe_code, reason = "loads and stores of registers through pointers")]

@@ -1,7 +1,7 @@
 //! Scores of few queries and keys of 16-bit numbers: rows in lanes.
 //!
 //! With 16 queries in lanes every lane has work. Grouped-query attention has
-//! three or four queries to a key, so there the rows stand in lanes: their
+//! three or four queries per key, so there the rows stand in lanes: their
 //! columns are turned into vectors of rows, each of which meets one number of a
 //! query at a time. One score is still summed column by column in ascending
 //! order, so the bits are those of the other way.
@@ -36,7 +36,7 @@ pub(super) fn score_columns(
     for group in 0..key.len.div_ceil(GROUP) {
         let query = number_query(queries, part, group);
         for (i, scores) in scores.as_chunks_mut().0.iter_mut().enumerate() {
-            rows.ask_ahead(key, group, i * STEP, next);
+            rows.prefetch_ahead(key, group, i * STEP, next);
             let lines = rows.lines(key, group, i * STEP, &mut spare);
             add_halves(isa, &query, &lines, scores);
         }

@@ -36,7 +36,7 @@ pub(super) fn mix<const W: usize>(
     for group in 0..value.len.div_ceil(GROUP) {
         let mut sums = [[0.0; GROUP]; W];
         for (i, weights) in weights.chunks(STEP).enumerate() {
-            rows.ask_ahead(value, group, i * STEP, value);
+            rows.prefetch_ahead(value, group, i * STEP, value);
             stage_numbers(isa, rows, value, group, i * STEP, &mut staged);
             let count = weights.len().min(rows.count - i * STEP);
             add(isa, &weights[..count], &staged, &mut sums);

@@ -2,7 +2,7 @@
 //! lie.
 //!
 //! Queries stand in lanes: up to 16 heads (or heads of several tokens) meet a
-//! row while it is in the cache nearest to the processor, so a row is read and
+//! row while it is in the first-level cache, so a row is read and
 //! widened once for all of them. One query's numbers never meet another's.
 //!
 //! Positions are taken in chunks of [`CHUNK`], at absolute multiples of it.

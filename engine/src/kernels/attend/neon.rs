@@ -20,7 +20,7 @@ pub(super) fn add_codes<const W: usize>(
     offset: i32,
     scores: &mut [[f32; W]],
 ) {
-    // 128 too much is another sign; `q4` has no offset.
+    // Taking off 128 flips the sign; `q4` has no offset.
     let flip = vdupq_n_s8(offset as i8);
     for (quarter, scales) in query.scales.as_chunks().0.iter().enumerate() {
         let quads = query

@@ -1,4 +1,4 @@
-//! What attention is asked: a call, its queries, and one group of their numbers
+//! What attention takes: a call, its queries, and one group of their numbers
 //! as kernels read them.
 
 #[cfg(target_arch = "x86_64")]
@@ -29,7 +29,7 @@ pub struct Attend<'a> {
     pub scale: f32,
 }
 
-/// What one head of one token asks of the cache: its score with a row is the
+/// The query of one head of one token: its score with a row is the
 /// sum over its parts.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Query<'a> {

@@ -44,7 +44,7 @@ impl CodeRows {
     };
 }
 
-/// What the codes that [`stage_codes`] gives have too much.
+/// The offset that the codes of [`stage_codes`] carry.
 pub(super) const fn code_offset(format: SegmentFormat) -> i32 {
     match format {
         SegmentFormat::Q8 => 128,
@@ -100,45 +100,51 @@ impl<'a> Rows<'a> {
 }
 
 impl Rows<'_> {
-    /// Asks memory for what is read after group `group` of `segment` of the
-    /// rows from `start` on: their next group or, after the last one, the first
-    /// of segment `next`. In the first group nobody has asked yet for the rows
-    /// that come soon. (Rows lie too far apart for a processor to foresee.)
+    /// Prefetches what is read after group `group` of `segment` of the rows
+    /// from `start` on: their next group or, after the last one, the first of
+    /// segment `next`. The first group also prefetches the rows of a few steps
+    /// later. (Rows lie too far apart for the processor to foresee them.)
     #[inline(always)]
-    pub(super) fn ask_ahead(&self, segment: &Segment, group: usize, start: usize, next: &Segment) {
+    pub(super) fn prefetch_ahead(
+        &self,
+        segment: &Segment,
+        group: usize,
+        start: usize,
+        next: &Segment,
+    ) {
         if group == 0 {
-            self.ask(segment, 0, start + AHEAD * STEP);
+            self.prefetch(segment, 0, start + AHEAD * STEP);
         }
         if group + 1 < segment.len.div_ceil(GROUP) {
-            self.ask(segment, group + 1, start);
+            self.prefetch(segment, group + 1, start);
         } else {
-            self.ask(next, 0, start);
+            self.prefetch(next, 0, start);
         }
     }
 
     #[inline(always)]
-    fn ask(&self, segment: &Segment, group: usize, start: usize) {
+    fn prefetch(&self, segment: &Segment, group: usize, start: usize) {
         let first = segment.offset + group * segment.group_bytes();
         let rows = self.bytes.get((self.first + start) * self.row_bytes..);
         let rows = rows.unwrap_or_default().chunks_exact(self.row_bytes.max(1));
         for row in rows.take(STEP) {
             if let Some(bytes) = row.get(first..) {
-                ask(bytes);
+                prefetch(bytes);
             }
         }
     }
 }
 
-/// Steps between the asking for a row and its use.
+/// Steps between prefetching a row and its use.
 const AHEAD: usize = 3;
 
-/// Brings the first byte nearer, where there is an instruction.
+/// Prefetches the first byte, where there is an instruction for it.
 #[cfg_attr(
     target_arch = "x86_64",
     expect(unsafe_code, reason = "prefetching takes a pointer")
 )]
 #[inline(always)]
-fn ask(bytes: &[u8]) {
+fn prefetch(bytes: &[u8]) {
     #[cfg(target_arch = "x86_64")]
     {
         use core::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
@@ -212,8 +218,8 @@ for_each_isa! {
     }
 }
 
-// These take and return arrays by value: compilers then need not fear that one
-// lies in the other, and work on whole registers.
+// These take and return arrays by value: compilers then know that they do not
+// overlap, and work on whole registers.
 
 #[inline(always)]
 fn widen_q8(codes: [u8; GROUP], scale: f32) -> [f32; GROUP] {

@@ -53,7 +53,7 @@ pub(super) fn score<const W: usize>(
                 let query = number_query(queries, part, group);
                 let mut staged: NumberRows = [[0.0; GROUP]; STEP];
                 for (i, scores) in scores.chunks_mut(STEP).enumerate() {
-                    rows.ask_ahead(key, group, i * STEP, next);
+                    rows.prefetch_ahead(key, group, i * STEP, next);
                     stage_numbers(isa, rows, key, group, i * STEP, &mut staged);
                     add_numbers(isa, &query, &staged, scores);
                 }
@@ -64,7 +64,7 @@ pub(super) fn score<const W: usize>(
                     core::array::from_fn(|lane| query.scales[lane] * query.sums[lane] as f32);
                 let mut staged = CodeRows::EMPTY;
                 for (i, scores) in scores.chunks_mut(STEP).enumerate() {
-                    rows.ask_ahead(key, group, i * STEP, next);
+                    rows.prefetch_ahead(key, group, i * STEP, next);
                     stage_codes(isa, rows, key, group, i * STEP, &mut staged);
                     query.add_codes(isa, &staged, code_offset(key.format), scores);
                     if key.format == SegmentFormat::Q4 {
@@ -76,7 +76,7 @@ pub(super) fn score<const W: usize>(
     }
 }
 
-/// As many queries as there are kernels for: 4 or 16.
+/// The numbers of queries that there are kernels for: 4 and 16.
 pub(super) trait Kernel<const W: usize> {
     /// As [`add_codes_portable`].
     fn add_codes(&self, isa: Isa, rows: &CodeRows, offset: i32, scores: &mut [[f32; W]]);

@@ -6,7 +6,7 @@ use crate::kernels::Isa;
 use crate::kernels::dispatch::for_each_isa;
 use crate::kernels::math::exp;
 
-/// Running sums of a lane: position `i` goes to sum `i mod 4`.
+/// Running sums per lane: position `i` goes to sum `i mod 4`.
 const SUMS: usize = 4;
 
 /// Replaces the first `count` rows of scores by `e^(scale * score - max)`, or 0

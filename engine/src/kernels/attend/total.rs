@@ -22,7 +22,7 @@ impl Total {
         sum: 0.0,
     };
 
-    /// Adds `other`; returns the factors on what was summed here and there.
+    /// Adds `other`; returns the factors on these sums and on the others.
     pub(super) fn fold(&mut self, other: Self) -> (f32, f32) {
         let max = if other.max > self.max {
             other.max

@@ -273,8 +273,8 @@ macro_rules! leave {
     };
 }
 
-/// The instructions that the assembler may use. All of Armv7E-M have them; of
-/// Armv8-M it has to be told.
+/// The instructions that the assembler may use. All Armv7E-M cores have them;
+/// for Armv8-M the assembler must be told.
 macro_rules! instructions {
     () => {
         ".cpu cortex-m33"

@@ -1,10 +1,10 @@
 //! Matrix kernels of Arm microcontrollers, and how they are called.
 //!
 //! The kernels are functions in assembly: stable Rust has no intrinsics for
-//! these instructions, and no names for the registers. So nobody has to compile
-//! for one core. For a Cortex-M55 nobody should: loops over `f32` would become
-//! Helium instructions, which flush subnormal numbers to zero as no other
-//! processor does.
+//! these instructions, and no names for the registers. So programs need not be
+//! compiled for one core, and for a Cortex-M55 they should not be: loops over
+//! `f32` would become Helium instructions, which flush subnormal numbers to
+//! zero as no other processor does.
 
 mod dsp;
 #[cfg(helium)]
@@ -26,8 +26,8 @@ pub(super) struct Kernel {
 
 impl Kernel {
     /// The kernel for `blocks` of a format and the tokens of a tile. `None` if
-    /// there is only portable code for them: there are no kernels for floats,
-    /// and they load whole words, so that all must be aligned to 4 bytes.
+    /// only portable code can take them: there are no kernels for floats, and
+    /// the others load whole words, so all must be aligned to 4 bytes.
     #[inline]
     pub(super) fn new<const T: usize>(
         isa: Isa,

@@ -1,6 +1,6 @@
 //! Which instructions this processor has.
 
-/// Asks the processor, or without `std` what the program was compiled for.
+/// Asks the processor, or, without `std`, what the program was compiled for.
 #[cfg(target_arch = "x86_64")]
 pub(super) fn has_avx2() -> bool {
     #[cfg(feature = "std")]

@@ -96,7 +96,7 @@ impl Isa {
     }
 
     /// How many of `tokens` tokens a kernel takes at a time: with 32 wide
-    /// registers up to 8, otherwise up to 4; two where a pair gains something.
+    /// registers up to 8, otherwise up to 4; two where pairs are worth it.
     pub(in crate::kernels) const fn tile(self, tokens: usize) -> usize {
         match (self.0, tokens) {
             #[cfg(target_arch = "x86_64")]

@@ -7,7 +7,7 @@ use super::reduce::{LANES, tree};
 use crate::kernels::dispatch::for_each_isa;
 use crate::quant::GROUP;
 
-/// Fractions of the range that are cut off below and above, to be tried.
+/// Fractions of the range to try cutting off, below and above.
 const CUTS: [[f32; 2]; 4] = [[0.0, 0.0], [0.06, 0.0], [0.0, 0.06], [0.06, 0.06]];
 
 /// Times that a grid is fitted to the codes that it gave, by least squares.

@@ -1,15 +1,15 @@
 //! Elementary functions with the same bits everywhere.
 //!
 //! Sine, cosine and square root come from `libm`. The exponential is our own,
-//! without branches, so that compilers can work on many numbers at a time.
+//! without branches, so that compilers can vectorise it.
 
 use half::f16;
 
 use crate::kernels::dispatch::for_each_isa;
 
-/// 1.5 * 2^23. Added to a number of magnitude below 2^22 it leaves that, rounded
-/// to the nearest integer (ties to even), in the sum's low bits; subtracted again,
-/// as a number.
+/// 1.5 * 2^23. Adding it to a number of magnitude below 2^22 leaves the nearest
+/// integer (ties to even) in the sum's low bits; subtracting it again gives
+/// that integer as a number.
 pub(in crate::kernels) const ROUND: f32 = 12_582_912.0;
 
 /// `e^x`, within 2 units in the last place for `-87 < x < 88`.
@@ -67,8 +67,8 @@ for_each_isa! {
     }
 }
 
-/// Softmax in place, in `f32`. Where a number is NaN or infinity, or all are minus
-/// infinity, all become NaN.
+/// Softmax in place, in `f32`. Where a number is NaN or infinity, or all are
+/// minus infinity, all become NaN.
 pub fn softmax(values: &mut [f32]) {
     let max = values.iter().fold(f32::NEG_INFINITY, |max, v| max.max(*v));
     for value in values.iter_mut() {

@@ -15,12 +15,13 @@ pub const NEGLIGIBLE: f32 = 1e-20;
 /// group's sum of codes.
 ///
 /// `x` and `codes` have the same length, a multiple of 32; `scales` and
-/// `sums` a 32nd of it. Longer parts of either are left alone.
+/// `sums` a 32nd of it. Anything beyond is left alone.
 pub fn quantize(isa: Isa, x: &[f32], codes: &mut [i8], scales: &mut [f32], sums: &mut [i32]) {
     let groups = x.as_chunks::<GROUP>().0.iter();
     let codes = codes.as_chunks_mut::<GROUP>().0.iter_mut();
     for (((x, codes), scale), sum) in groups.zip(codes).zip(scales).zip(sums) {
-        // A call each: compilers would rather vectorise over groups, by gathering.
+        // One call per group: compilers would otherwise vectorise over groups,
+        // by gathering.
         (*scale, *sum) = quantize_one(isa, x, codes);
     }
 }
@@ -61,14 +62,14 @@ pub fn quantize_group(x: &[f32; GROUP], codes: &mut [i8; GROUP]) -> (f32, i32) {
     (scale, sum)
 }
 
-/// The largest magnitude; what is not a number does not count, and is the
-/// result if there is nothing else.
+/// The largest magnitude. NaNs do not count, and are the result only if there
+/// is nothing else.
 #[inline(always)]
 fn largest_magnitude(x: &[f32; GROUP]) -> f32 {
-    /// Magnitudes above infinity's are not numbers.
+    /// Magnitudes from here on are NaNs.
     const FIRST_NAN: u32 = f32::INFINITY.to_bits() + 1;
-    // As integers, since compilers know that these have a maximum in any order.
-    // Taking this off wraps numbers around, to above all that are not.
+    // As integers, since compilers know that their maximum can be taken in any
+    // order. Subtracting this wraps numbers around, above all NaNs.
     let keys = x
         .iter()
         .map(|v| (v.to_bits() & 0x7fff_ffff).wrapping_sub(FIRST_NAN));

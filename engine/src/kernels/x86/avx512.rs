@@ -1,6 +1,6 @@
 //! AVX-512 with VNNI: 16 rows in one register.
 //!
-//! `vpdpbusd` multiplies four unsigned by four signed bytes a lane and adds
+//! `vpdpbusd` multiplies four unsigned by four signed bytes per lane and adds
 //! the products to the lane, exactly. A line of weights is unpacked once and
 //! meets every token of the tile.
 
@@ -124,7 +124,7 @@ fn q4_row<const T: usize, const BLOCK: usize, const AFFINE: bool>(
     store(acc, out);
 }
 
-/// How far ahead of its use a weight is asked for.
+/// Bytes between prefetching a weight and its use.
 const AHEAD: usize = 4096;
 
 #[inline]
