@@ -6,7 +6,7 @@ use super::{Attention, BlobError, ModelConfig, Moe, Scoring};
 /// easily, and sums of a few fit 32.
 const MAX_SIZE: u32 = 1 << 24;
 
-/// Experts that a token may go through at most.
+/// The most experts that one token may use.
 const MAX_TOP_K: u32 = 64;
 
 impl ModelConfig {
@@ -125,7 +125,7 @@ fn check_moe(moe: &Moe) -> Result<(), BlobError> {
         router.num_groups == 1 || router.scoring == Scoring::Softmax || group_size >= 2,
         "num_groups",
         router.num_groups,
-        "at least two experts a group",
+        "at least two experts per group",
     )?;
     positive("routed_scaling_factor", router.scale)
 }

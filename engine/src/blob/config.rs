@@ -86,9 +86,9 @@ pub struct Gqa {
 /// Dimensions of a mixture-of-experts layer.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct Moe {
-    /// Routed experts a layer.
+    /// Routed experts per layer.
     pub num_experts: u32,
-    /// Experts a token goes through (`num_experts_per_tok`).
+    /// Routed experts per token (`num_experts_per_tok`).
     pub top_k: u32,
     /// Width of one routed expert (`moe_intermediate_size`).
     pub expert_size: u32,
@@ -125,7 +125,7 @@ pub enum Scoring {
     SigmoidWithBias,
 }
 
-/// What one layer is made of: one byte a layer in the manifest.
+/// What one layer is made of: one byte per layer in the manifest.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct LayerKind(pub u8);
 
@@ -168,7 +168,7 @@ impl ModelConfig {
         self.num_attention_heads * self.head_dim()
     }
 
-    /// Width of one head's query: the number that the softmax scale is made of.
+    /// Width of one head's query, from which the softmax scale is computed.
     pub const fn head_dim(&self) -> u32 {
         match self.attention {
             Attention::Mla(mla) => mla.qk_nope_head_dim + mla.qk_rope_head_dim,

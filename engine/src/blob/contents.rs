@@ -1,4 +1,4 @@
-//! Whether a header, a manifest and its table of tensors fit each other.
+//! Whether a header, a manifest and its table of tensors agree with each other.
 
 use super::header::Header;
 use super::layout::{Due, Layout, Placer, expert_bytes};
@@ -6,7 +6,7 @@ use super::record::expert_gates;
 use super::{BlobError, LAYOUT_INTERLEAVED, LayerKind, Manifest, Role, TensorRecord};
 use crate::quant::NumberFormat;
 
-/// A header and a manifest that fit each other.
+/// A header and a manifest that agree with each other.
 pub(crate) struct Contents<'a> {
     pub(crate) header: Header,
     pub(crate) manifest: Manifest<'a>,

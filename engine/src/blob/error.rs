@@ -39,7 +39,7 @@ pub enum BlobError {
     Header {
         /// The field.
         field: &'static str,
-        /// What stands there.
+        /// What was found there.
         found: u64,
     },
     /// The header or the manifest was changed or damaged.
@@ -53,7 +53,7 @@ pub enum BlobError {
     /// The manifest is not what postcard can decode.
     #[error("the manifest cannot be decoded")]
     ManifestEncoding,
-    /// The manifest says what its version has no word for.
+    /// The manifest uses something that the file's version does not have.
     #[error("the file is of version {found}, but what it holds needs version {needed}")]
     VersionTooLow {
         /// The file's major version.
@@ -72,7 +72,7 @@ pub enum BlobError {
     Config {
         /// The field.
         field: &'static str,
-        /// What stands there.
+        /// What was found there.
         found: u64,
         /// What would make sense.
         expected: &'static str,
@@ -82,7 +82,7 @@ pub enum BlobError {
     Tensor {
         /// The entry.
         index: u32,
-        /// The tensor that must stand there.
+        /// The tensor that belongs there.
         role: Role,
         /// What is wrong with the entry.
         field: &'static str,
@@ -103,7 +103,7 @@ pub enum BlobError {
         /// Bytes of all parts.
         expected: u64,
     },
-    /// The bytes lie at an address that does not suit `f32`.
+    /// The bytes start at an address that does not suit `f32`.
     #[error("the briquette lies at an address that is not a multiple of {needed}")]
     Misaligned {
         /// The alignment that is needed.
@@ -115,8 +115,8 @@ pub enum BlobError {
         /// How many.
         bytes: u64,
     },
-    /// The experts were left where they are stored, so digests of the whole
-    /// file cannot be computed.
+    /// The experts were not loaded, so digests of the whole file cannot be
+    /// computed.
     #[error("the experts are not in memory: verify the file where it is stored")]
     WithoutExperts,
     /// The payload was changed or damaged (found by [`super::Blob::verify`]).

@@ -1,4 +1,4 @@
-//! The fixed 64 bytes in front and the fixed 64 bytes behind.
+//! The header, the first 64 bytes of a file, and the trailer, the last 64.
 //!
 //! | offset | bytes | field |
 //! |---|---|---|
@@ -81,7 +81,7 @@ impl Header {
         Some(header)
     }
 
-    /// The same of version `major`.
+    /// The same, of version `major`.
     #[must_use]
     pub const fn with_major(self, major: u16) -> Self {
         Self { major, ..self }
@@ -158,7 +158,7 @@ impl Header {
         Ok(expected)
     }
 
-    /// Whether `got` bytes are just the whole file.
+    /// Checks that `got` bytes are exactly the whole file.
     ///
     /// # Errors
     /// If they are fewer or more.

@@ -1,7 +1,7 @@
-//! Where each tensor lies: a function of the configuration and the formats.
+//! Where each tensor is: a function of the configuration and the formats.
 //!
 //! Tensors follow each other in [`Role`] order, each at a multiple of 64. A
-//! layer's experts lie side by side: gate, up and down of expert 0, then of
+//! layer's experts are side by side: gate, up and down of expert 0, then of
 //! expert 1, and so on, so that touching an expert is one sequential read.
 //! Writer and reader both walk [`Layout`]; a table that differs anywhere is
 //! refused, so there are no gaps, no overlaps and no extents past the end.
@@ -18,7 +18,7 @@ pub struct Layout<'a> {
     layer: Option<u16>,
 }
 
-/// One tensor due in the file.
+/// The next tensor that the file must have.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Due {
     /// What it is for.

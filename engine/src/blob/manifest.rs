@@ -14,7 +14,7 @@ pub struct Manifest<'a> {
     pub layout: u8,
     /// Dimensions and choices of the model.
     pub config: ModelConfig,
-    /// One [`super::LayerKind`] byte a layer; a layer for multi-token prediction
+    /// One [`super::LayerKind`] byte per layer; a layer for multi-token prediction
     /// comes after all others.
     pub layers: &'a [u8],
     /// Number format of the cache.
@@ -36,7 +36,7 @@ pub struct Manifest<'a> {
 }
 
 impl Manifest<'_> {
-    /// The oldest major version of the format that has words for this: 3 for a
+    /// The oldest major version of the format that can express this: 3 for a
     /// layer for multi-token prediction, 2 for a four-bit cache, else 1.
     pub fn major_version(&self) -> u16 {
         match self.kv {
@@ -112,7 +112,7 @@ impl Manifest<'_> {
 pub struct Chat<'a> {
     /// The checkpoint's Jinja template, for hosts; empty without one.
     pub template: &'a str,
-    /// The same for one user message, for devices: the text around it.
+    /// What the template puts around a single user message, for devices.
     #[serde(borrow)]
     pub single_turn: Option<SingleTurn<'a>>,
 }

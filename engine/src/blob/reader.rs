@@ -8,8 +8,8 @@ use super::{BlobError, Contents, LayerKind, Manifest, Role, TensorRecord};
 use crate::quant::Matrix;
 use crate::text::{Stops, Tokenizer};
 
-/// A checked briquette. All accessors are total: what the checks at opening
-/// guarantee is not checked again, and what they do not is `None`.
+/// A checked briquette. Accessors cannot fail: what the checks at opening
+/// guarantee is not checked again, and whatever they do not guarantee is an `Option`.
 #[derive(Debug, Clone)]
 pub struct Blob<'a> {
     file: &'a [u8],
@@ -20,7 +20,7 @@ pub struct Blob<'a> {
     /// Entries of the table before the first layer, of a dense layer, of a layer
     /// with experts and of the layer for multi-token prediction.
     entries: [usize; 4],
-    /// Bytes of experts that `payload` lacks: of all or, if it is whole, none.
+    /// Bytes of experts missing from `payload`: those of all, or 0 if it is whole.
     left_out: u64,
 }
 
@@ -97,15 +97,15 @@ impl<'a> Blob<'a> {
         self.file
     }
 
-    /// Bytes of the whole file, wherever it lies.
+    /// Bytes of the whole file, the experts included wherever they are.
     pub const fn file_bytes(&self) -> u64 {
         self.file.len() as u64 + self.left_out
     }
 
     /// Bytes of the file without its experts: header, manifest, all other
-    /// tensors, the tokenizer's section and the trailer. So much memory
-    /// [`storage::load`](crate::storage::load) takes where the file cannot be
-    /// read in place, besides the arena.
+    /// tensors, the tokenizer's section and the trailer. This is the
+    /// memory that [`storage::load`](crate::storage::load) takes, besides the
+    /// arena, where the file cannot be read in place.
     ///
     /// Not [`MemoryContract::resident_bytes`](super::MemoryContract), the
     /// payload's length, experts included, which has to stay readable.
@@ -118,8 +118,8 @@ impl<'a> Blob<'a> {
         self.left_out > 0
     }
 
-    /// SHA-256 of header, manifest and the payload's digest, as the trailer has
-    /// it: what tells this briquette from every other.
+    /// SHA-256 of header, manifest and the payload's digest, as recorded in the
+    /// trailer: it identifies this briquette.
     pub fn digest(&self) -> [u8; 32] {
         self.file.last_chunk().copied().unwrap_or_default()
     }
@@ -224,7 +224,7 @@ impl<'a> Blob<'a> {
 pub struct Tensors<'a> {
     records: &'a [u8],
     payload: &'a [u8],
-    /// In a file without experts: bytes of those that came before.
+    /// In a file without experts: bytes of those that would come before.
     left_out: Option<u64>,
 }
 
@@ -263,7 +263,7 @@ impl<'a> Iterator for Tensors<'a> {
 pub struct Tensor<'a> {
     record: TensorRecord,
     payload: &'a [u8],
-    /// Bytes before this tensor that `payload` lacks.
+    /// Bytes before this tensor that are missing from `payload`.
     left_out: u64,
 }
 

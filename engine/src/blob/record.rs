@@ -1,4 +1,4 @@
-//! One entry of the tensor table, and what its tensor weighs.
+//! One entry of the tensor table, and the bytes of its tensor.
 
 use super::Role;
 use crate::quant::NumberFormat;
@@ -47,7 +47,8 @@ impl TensorRecord {
         (self.rows as u64 * self.cols as u64).saturating_mul(self.count as u64)
     }
 
-    /// The same of what a model has learnt, which RoPE's frequencies are not.
+    /// The numbers that the model has learnt: [`Self::numbers`], but 0 for RoPE's
+    /// frequencies.
     pub const fn parameters(&self) -> u64 {
         match self.role {
             Role::RopeInverseFrequency => 0,
@@ -55,8 +56,8 @@ impl TensorRecord {
         }
     }
 
-    /// Bytes of all matrices and what lies between them: for an expert's
-    /// tensor, of the layer's experts.
+    /// Bytes of all matrices and what is between them: for an expert's tensor,
+    /// of all the layer's experts.
     pub(crate) const fn experts_bytes(&self) -> u64 {
         self.stride.saturating_mul(self.count as u64)
     }

@@ -41,9 +41,9 @@ pub enum Role {
     KvABias,
     /// Norm of the latent.
     KvANorm,
-    /// One matrix a head, `W_UK` transposed: `[kv_lora_rank, qk_nope_head_dim]`.
+    /// One matrix per head, `W_UK` transposed: `[kv_lora_rank, qk_nope_head_dim]`.
     KeyUp,
-    /// One matrix a head, `W_UV`: `[v_head_dim, kv_lora_rank]`.
+    /// One matrix per head, `W_UV`: `[v_head_dim, kv_lora_rank]`.
     ValueUp,
     /// Key projection.
     Key,
@@ -94,7 +94,7 @@ pub enum Role {
     SharedUpBias,
     /// Bias of [`Role::SharedDown`].
     SharedDownBias,
-    /// Routed experts, gate: one matrix an expert.
+    /// Routed experts, gate: one matrix per expert.
     ExpertGate,
     /// Routed experts, up.
     ExpertUp,
@@ -105,7 +105,7 @@ pub enum Role {
     MtpEmbeddingNorm,
     /// Multi-token prediction: norm of the model's hidden state (`hnorm`).
     MtpHiddenNorm,
-    /// Multi-token prediction: what makes one of the two (`eh_proj`)
+    /// Multi-token prediction: projection of the two, side by side (`eh_proj`)
     /// `[hidden_size, 2 * hidden_size]`, the embedding's columns first.
     MtpProjection,
     /// Multi-token prediction: norm before the head (`shared_head.norm`).
@@ -128,7 +128,7 @@ pub enum Part {
     Experts,
 }
 
-/// How many matrices (or vectors) of which shape.
+/// The number of matrices (or vectors), and their shape.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Shape {
     /// Number of matrices: experts, heads, or 1.

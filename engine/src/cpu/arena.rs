@@ -7,8 +7,8 @@ use crate::EngineError;
 /// An arena's address must be a multiple of this, and each buffer's is.
 pub const ARENA_ALIGNMENT: usize = 64;
 
-/// The unit to allocate an arena in whose size is known only at run time (for
-/// any other there is [`Arena`](crate::Arena)), so that its address is suitable:
+/// The unit to allocate an arena in, so that its address is suitable, where its
+/// size is known only at run time (else see [`Arena`](crate::Arena)):
 /// `bytemuck::cast_slice_mut::<ArenaLine, u8>(&mut lines)`.
 #[derive(Debug, Clone, Copy, Pod, Zeroable)]
 #[repr(C, align(64))]
@@ -52,7 +52,7 @@ impl<'a> Arena<'a> {
         })
     }
 
-    /// Bytes handed out so far: the high-water mark, as nothing is given back.
+    /// Bytes handed out so far. Nothing is given back, so this is the most.
     pub(super) const fn used(&self) -> u64 {
         self.used
     }

@@ -1,4 +1,4 @@
-//! Reads on behalf of a session: whether they succeed, and of the right file.
+//! Reads for a session: that they succeed, and that they are of the right file.
 
 use crate::EngineError;
 use crate::blob::{Blob, HEADER_LEN};

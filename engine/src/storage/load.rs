@@ -1,17 +1,17 @@
-//! Reading a briquette's resident part.
+//! Loading a briquette without its experts.
 
 use super::{BlockStorage, read};
 use crate::EngineError;
 use crate::blob::{ALIGNMENT, Blob, BlobError, Contents, HEADER_LEN, Header};
 
 /// Reads the briquette in `storage`, without its experts, into the front of
-/// `memory`; returns it and the memory that is left, which suits as an arena.
+/// `memory`; returns it and the rest of the memory, which can be the arena.
 /// Everything is checked as by [`Blob::open`], but `storage` may be larger than
-/// the file. [`Blob::loaded_bytes`] are taken.
+/// the file. It takes [`Blob::loaded_bytes`].
 ///
 /// # Errors
 /// If the storage fails, holds no usable briquette, or `memory` is too small or
-/// its address no multiple of 64.
+/// its address is not a multiple of 64.
 pub fn load<'a>(
     storage: &mut dyn BlockStorage,
     memory: &'a mut [u8],
@@ -38,7 +38,7 @@ pub fn load<'a>(
 }
 
 /// Reads what follows the manifest, up to the file's end; returns how many
-/// bytes the whole resident part has.
+/// bytes all of the file without its experts has.
 fn read_resident(
     storage: &mut dyn BlockStorage,
     header: Header,

@@ -1,7 +1,8 @@
-//! Briquettes that cannot be addressed: in serial flash, on a card, in a file.
+//! Briquettes that are not memory-mapped: in serial flash, on a card, in a file.
 //!
-//! [`load`] reads all of one but its experts into memory; a session reads those
-//! when tokens choose them.
+//! [`load`] reads everything but the experts into memory; a session reads these
+//! when tokens choose them, into the slots of its arena
+//! ([`PlanOptions::expert_slots`](crate::cpu::PlanOptions::expert_slots)).
 
 mod check;
 mod load;
@@ -11,8 +12,8 @@ pub(crate) use check::{check_file, read};
 pub use load::load;
 pub use nor::NorStorage;
 
-/// Reads begin at multiples of this and are multiples of this long, counted
-/// from the briquette's first byte.
+/// Offset and length of each read are multiples of this, counted from the
+/// briquette's first byte.
 pub const READ_UNIT: usize = 64;
 
 /// A read failed; the storage knows why.
@@ -48,7 +49,6 @@ pub trait BlockStorage: Send {
     /// the length are multiples of [`READ_UNIT`].
     ///
     /// # Errors
-    /// [`ReadFailed`] if not all of them could be read; `bytes` may then hold
-    /// anything.
+    /// [`ReadFailed`] if any could not be read; `bytes` may then hold anything.
     fn read(&mut self, offset: u64, bytes: &mut [u8]) -> Result<(), ReadFailed>;
 }

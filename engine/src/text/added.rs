@@ -13,8 +13,8 @@ pub(super) struct AddedTokens<'a> {
 }
 
 /// The first bytes of all added tokens, at most [`Starts::LONGEST`] of each, as
-/// a Bloom filter: whether a text may go on with a token is seen without a look
-/// at thousands of them.
+/// a Bloom filter: it tells whether a token may start here without looking at
+/// thousands of them.
 #[derive(Debug, Clone, Copy)]
 struct Starts {
     bits: [u32; 16],
@@ -25,7 +25,7 @@ struct Starts {
 }
 
 impl Starts {
-    /// So many bytes tell `<|reserved` from `<|im_end`, and both from `<<<<`.
+    /// Enough bytes to tell `<|reserved` from `<|im_end`, and both from `<<<<`.
     const LONGEST: usize = 8;
 
     const EMPTY: Self = Self {
@@ -44,7 +44,7 @@ impl Starts {
         self.lengths |= 1 << (start.len() - 1);
     }
 
-    /// Whether some token may be where `text` starts; false is certain.
+    /// Whether a token may be at the start of `text`; false is certain.
     fn may_start(&self, text: &[u8]) -> bool {
         let starts = |first: &u8| is_set(&self.first_bytes, u32::from(*first));
         if !text.first().is_some_and(starts) {
@@ -106,8 +106,8 @@ pub(super) struct Matching<'r> {
     pub(super) normalized: bool,
     /// Special ones too.
     pub(super) parse_special: bool,
-    /// Where special tokens are text in any case, in bytes of the whole text.
-    pub(super) strangers: &'r [Range<usize>],
+    /// Untrusted ranges, in bytes of the whole text: special tokens are text there.
+    pub(super) untrusted: &'r [Range<usize>],
     /// Where in the whole text the text to be cut begins.
     pub(super) offset: usize,
 }
@@ -119,19 +119,19 @@ impl Matching<'_> {
         self
     }
 
-    /// The same for `bytes` of text that no longer lie where they did: no
-    /// special token, if some of them are a stranger's.
-    pub(super) fn without_special_beside_strangers(mut self, bytes: usize) -> Self {
+    /// The same for `bytes` of text that were moved: no special token, if some
+    /// of them are untrusted.
+    pub(super) fn without_special_beside_untrusted(mut self, bytes: usize) -> Self {
         self.parse_special &= !self.is_strange(&(0..bytes));
-        self.strangers = &[];
+        self.untrusted = &[];
         self
     }
 
-    /// Whether some of `range`, in bytes of the text to be cut, is a stranger's.
+    /// Whether some of `range`, in bytes of the text to be cut, is untrusted.
     fn is_strange(&self, range: &Range<usize>) -> bool {
         let (start, end) = (self.offset + range.start, self.offset + range.end);
         let touches = |other: &Range<usize>| other.start < end && start < other.end;
-        self.strangers.iter().any(touches)
+        self.untrusted.iter().any(touches)
     }
 }
 

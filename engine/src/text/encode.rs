@@ -14,7 +14,7 @@ pub struct EncodeOptions {
     /// Put the tokenizer's own tokens before and after the text.
     pub add_special: bool,
     /// Read the names of special tokens in the text as these tokens. Leave
-    /// this out for text that comes from a stranger, or see
+    /// this out for untrusted text, or see
     /// [`Tokenizer::encode_around`].
     pub parse_special: bool,
 }
@@ -56,9 +56,9 @@ impl Output<'_> {
 }
 
 impl Tokenizer<'_> {
-    /// Buffers that any text of so many bytes can be encoded with. Less is
+    /// Buffers that are enough for any text of `text_bytes` bytes. Less is
     /// often enough: words are needed for the longest piece between two
-    /// splits, tokens for what the text really has.
+    /// splits, and one entry for each token of the text.
     pub fn buffers_needed(&self, text_bytes: usize) -> BuffersNeeded {
         let normalizes = self.normalizer().is_some();
         let longest = if normalizes {
@@ -75,7 +75,7 @@ impl Tokenizer<'_> {
     }
 
     /// Writes the ids of `text` into `out` and returns how many there are: the
-    /// same ids as the tokenizer gave that this one was imported from.
+    /// same ids as from the tokenizer that this one was imported from.
     ///
     /// Bytes without a token become the unknown token, or nothing if the
     /// tokenizer has none.
@@ -92,16 +92,16 @@ impl Tokenizer<'_> {
         self.encode_around(text, &[], options, out, scratch)
     }
 
-    /// As [`Self::encode`], where some of the text comes from strangers: in
-    /// these ranges of bytes the names of special tokens are only text, whatever
-    /// the options say. All else is as if it were one text.
+    /// As [`Self::encode`], where some of the text is untrusted, such as a
+    /// person's message inside a template: in these ranges of bytes the names of special tokens are only text, whatever
+    /// the options say. Otherwise it is one text.
     ///
     /// # Errors
     /// As [`Self::encode`].
     pub fn encode_around(
         &self,
         text: &str,
-        strangers: &[Range<usize>],
+        untrusted: &[Range<usize>],
         options: EncodeOptions,
         out: &mut [u32],
         scratch: &mut Scratch,
@@ -115,7 +115,7 @@ impl Tokenizer<'_> {
             let matching = Matching {
                 normalized: false,
                 parse_special: options.parse_special,
-                strangers,
+                untrusted,
                 offset: text.len() - rest.len(),
             };
             let found = self.added.cut(rest, &matching);
@@ -144,8 +144,8 @@ impl Tokenizer<'_> {
         match self.normalizer() {
             Some(normalizer) if !normalize::is_plain(text) => {
                 let normalized = normalizer.normalize(text, words, scratch.text)?;
-                // Where the strangers' text is now nobody knows.
-                let matching = matching.without_special_beside_strangers(text.len());
+                // Normalising has moved the untrusted text.
+                let matching = matching.without_special_beside_untrusted(text.len());
                 self.encode_normalized(normalized, matching, output, words)
             }
             _ => self.encode_normalized(text, matching, output, words),

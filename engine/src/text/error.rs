@@ -28,7 +28,7 @@ pub enum TokenizerError {
     BadField {
         /// The field's name in the format description.
         field: &'static str,
-        /// What stands there.
+        /// What was found there.
         value: u32,
     },
     /// The tokens do not fit in the output buffer.
@@ -40,7 +40,7 @@ pub enum TokenizerError {
     /// The scratch is too small for this text.
     #[error("encoding needs {needed} words of scratch, got {got}")]
     NeedsWords {
-        /// Words that would do for the piece of text at hand.
+        /// Words that are enough for this piece of text.
         needed: usize,
         /// Words given.
         got: usize,
@@ -56,7 +56,7 @@ pub enum TokenizerError {
     /// The normalised text does not fit in the scratch.
     #[error("normalising needs up to {needed} bytes of scratch, got {got}")]
     NeedsText {
-        /// Bytes that are enough for the piece of text at hand.
+        /// Bytes that are enough for this piece of text.
         needed: usize,
         /// Bytes given.
         got: usize,

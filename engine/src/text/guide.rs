@@ -14,8 +14,8 @@ pub struct GuideOptions {
     /// Tokens that the model may think; then the thought is closed and the
     /// answer opened. No limit: `u32::MAX`.
     pub thinking: u32,
-    /// Tokens that the whole output may have, tags included. Matters to the
-    /// guarantee only: it leaves room for what must still come.
+    /// Tokens that the whole output may have, tags included. Matters only to the
+    /// guarantee, which leaves room for the tags that are still due.
     pub total: u32,
     /// The part that the prompt leaves the model in.
     pub start: Part,
@@ -50,10 +50,10 @@ pub enum GuideError {
     NoEnd,
 }
 
-/// Where the output stands.
+/// How far the output has come.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum State {
-    /// The model writes what it likes.
+    /// The model writes freely.
     Free(Part),
     /// A tag is being written, and then the next.
     Writing { tag: Tag, written: usize },
@@ -83,7 +83,7 @@ pub struct Guide<'a> {
     taken: u32,
 }
 
-/// Tokens that an answer has room for at least, if the output has.
+/// Tokens of room for an answer, if the output has as many.
 const ANSWER_ROOM: u32 = 32;
 
 impl<'a> Guide<'a> {
@@ -170,7 +170,7 @@ impl<'a> Guide<'a> {
         }
     }
 
-    /// Goes on with the token that was chosen.
+    /// Takes the token that was chosen.
     pub fn take(&mut self, token: u32) {
         self.taken = self.taken.saturating_add(1);
         if self.forced() == Some(token) {
@@ -208,7 +208,7 @@ impl<'a> Guide<'a> {
     }
 
     fn take_forced(&mut self) {
-        // A tag that the model had begun to spell is begun again.
+        // A tag that the model had begun to spell is written from its start.
         self.matcher = TagMatcher::new();
         let (tag, written) = match self.state {
             State::Writing { tag, written } => (tag, written + 1),
@@ -229,7 +229,7 @@ impl<'a> Guide<'a> {
         };
     }
 
-    /// Where the output stands after a tag.
+    /// How far the output has come after a tag.
     const fn after(&self, tag: Tag) -> State {
         match tag {
             Tag::EndThink if self.options.guarantee => State::Writing {
@@ -241,8 +241,8 @@ impl<'a> Guide<'a> {
         }
     }
 
-    /// Whether the thought has used its budget up, or there is no more room
-    /// for anything but this tag and what must follow it.
+    /// Whether the thought has used up its budget, or there is only room left for
+    /// this tag and what must follow it.
     fn must_close(&self, tag: Tag) -> bool {
         if tag == Tag::EndThink && self.thought >= self.options.thinking {
             return true;
@@ -260,7 +260,7 @@ impl<'a> Guide<'a> {
 
     /// Whether the bytes of `token` break no form. Spelt out in ordinary
     /// tokens, a tag is a tag: only the closing one may come, and nothing
-    /// behind it in the same token.
+    /// after it in the same token.
     fn allows(&self, token: u32, closing: Tag) -> bool {
         let bytes = self.tokenizer.token_bytes(token);
         if !bytes.contains(&b'>') {

@@ -1,8 +1,8 @@
 //! Byte-pair merging of one piece, in `O(n log n)`.
 //!
 //! The symbols of a piece form a list. Of all neighbouring pairs that a merge
-//! exists for, the one of lowest rank, leftmost first, is joined, until none is
-//! left. A tournament tree over the list finds it in `O(log n)`.
+//! exists for, the one of lowest rank, leftmost first, is joined, until there is
+//! none. A tournament tree over the list finds it in `O(log n)`.
 
 const NONE: u32 = u32::MAX;
 
@@ -11,7 +11,7 @@ pub(super) const fn words_needed(symbols: usize) -> usize {
     symbols.saturating_mul(5)
 }
 
-/// A merge: how early it was learnt, and what it makes.
+/// A merge: its rank (how early it was learnt) and the token that it makes.
 #[derive(Clone, Copy)]
 pub(super) struct Merge {
     pub(super) rank: u32,
@@ -119,7 +119,7 @@ impl<'w> SymbolList<'w> {
         }
     }
 
-    /// Plays again every match that the position takes part in.
+    /// Replays every match that the position takes part in.
     fn climb(&mut self, position: usize) {
         let mut node = (position + self.ids.len()) / 2;
         while node > 0 {

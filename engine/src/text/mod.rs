@@ -1,6 +1,10 @@
-//! Text in, tokens through, text out: the tokenizer, the sampler, the
-//! assembly of a UTF-8 stream from token bytes, and the tags of reasoning. Stands alone: nothing here
-//! knows the model.
+//! Text in, tokens through, text out: tokenizer, sampler, UTF-8 from the bytes of
+//! tokens, the tags of reasoning, and the rules of an answer.
+//!
+//! Nothing here knows the model or its file. From a question to its answer:
+//! [`Tokenizer::encode_message`] makes the prompt, a [`Sampler`] chooses tokens until
+//! one of the [`Stops`], [`Tokenizer::shown_bytes`] gives the bytes of each, a
+//! [`TagStream`] tells thought from answer, and [`Utf8Stream`] makes text of them.
 
 mod added;
 mod answer;

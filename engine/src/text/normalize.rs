@@ -17,7 +17,8 @@ const VOWEL_COUNT: u32 = 21;
 const TRAILING_COUNT: u32 = 28;
 const SYLLABLE_COUNT: u32 = LEADING_COUNT * VOWEL_COUNT * TRAILING_COUNT;
 
-/// Unicode 18's deepest decomposition has 3 levels. A broken table must end, too.
+/// Unicode 18's deepest decomposition has 3 levels. With a broken table,
+/// decomposition must end too.
 const DEEPEST: u32 = 6;
 
 /// The tables of a section that normalises.
@@ -39,8 +40,8 @@ pub(super) const fn text_needed(text_bytes: usize) -> usize {
     text_bytes.saturating_mul(3)
 }
 
-/// Whether the text is in NFC for a simple reason: no character below U+0300
-/// changes, combines or composes with its like.
+/// Whether the text is in NFC because all its characters are below U+0300: none
+/// of these changes, combines, or composes with another.
 pub(super) fn is_plain(text: &str) -> bool {
     text.chars().all(|c| c < '\u{300}')
 }
@@ -218,8 +219,8 @@ fn push(words: &mut [u32], count: &mut usize, code: u32) -> Option<()> {
     Some(())
 }
 
-/// Binary search over `count` entries of which `compare` says how they lie to
-/// the one looked for.
+/// Binary search over `count` entries; `compare` orders an entry against the one
+/// looked for.
 pub(super) fn search(
     count: usize,
     compare: impl Fn(usize) -> Option<core::cmp::Ordering>,

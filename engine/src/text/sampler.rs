@@ -13,19 +13,20 @@ use crate::kernels::math::exp;
 /// How to choose.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct SamplerOptions {
-    /// Divides the logits; 0 chooses the most likely token always.
+    /// Divides the logits; 0 always chooses the most likely token.
     pub temperature: f32,
-    /// Only the so many most likely tokens; 0: all.
+    /// Keep only the `top_k` most likely tokens; 0: all.
     pub top_k: u32,
-    /// Only the most likely tokens that have this probability together
+    /// Keep only the most likely tokens that together have this probability
     /// (Holtzman et al. 2020); 1: all.
     pub top_p: f32,
-    /// Only tokens at least this likely compared to the most likely one; 0: all.
+    /// Keep only tokens at least this likely relative to the most likely one;
+    /// 0: all.
     pub min_p: f32,
     /// Logits of recent tokens are divided by this if positive, multiplied if
-    /// negative (Keskar et al. 2019); 1: left alone.
+    /// negative (Keskar et al. 2019); 1: unchanged.
     pub repetition_penalty: f32,
-    /// Where the generator starts.
+    /// Seed of the random numbers.
     pub seed: u64,
 }
 
@@ -59,7 +60,7 @@ pub enum SamplerError {
     /// The scratch is shorter than the logits.
     #[error("the scratch has {got} entries, {needed} are needed")]
     ScratchTooSmall {
-        /// Entries needed: one a token.
+        /// Entries needed: one per token.
         needed: usize,
         /// Entries given.
         got: usize,
@@ -69,7 +70,7 @@ pub enum SamplerError {
 /// Logits of tokens that may come next: of all, or of the most likely alone.
 #[derive(Debug)]
 pub struct Candidates<'c> {
-    /// The tokens, in ascending order; all tokens if nothing.
+    /// The tokens, in ascending order; `None` for all.
     pub tokens: Option<&'c [u32]>,
     /// Their logits, which [`Sampler::sample_from`] changes.
     pub logits: &'c mut [f32],
@@ -115,9 +116,9 @@ impl Sampler {
         }
     }
 
-    /// How many of the largest logits decide the next token, of equals those of
-    /// the lowest tokens, where repetition is measured by `recent` tokens.
-    /// `usize::MAX`: all may.
+    /// How many of the largest logits decide the next token, where repetition is
+    /// measured by `recent` tokens; of equal logits those of the lowest tokens.
+    /// `usize::MAX`: all.
     pub fn needs(&self, recent: usize) -> usize {
         let kept = match self.options.top_k as usize {
             _ if self.options.temperature <= 0.0 => 1,
@@ -132,8 +133,9 @@ impl Sampler {
         }
     }
 
-    /// The next token. `logits` are changed; `order` is scratch with an entry
-    /// for each; `recent` are the tokens that repetition is measured by.
+    /// The next token. Changes `logits`; `order` is scratch with an entry for
+    /// each, used only with a temperature; `recent` are the tokens that repetition
+    /// is measured by.
     /// Of equally likely tokens the lower wins.
     ///
     /// # Errors
@@ -275,9 +277,9 @@ pub fn most_likely(logits: &[f32]) -> u32 {
     best
 }
 
-/// Sorts the `count` first of `order` by `better` to its front: a heap sort
-/// that stops early. The standard library's sorts panic at an order that
-/// contradicts itself, and a device has no use for that.
+/// Sorts the `count` best of `order` by `better` to its front: a heap sort that
+/// stops early. The standard library's sorts may panic if an order contradicts
+/// itself, which a device must not do.
 fn sort_best(order: &mut [u32], count: usize, better: impl Fn(&u32, &u32) -> Ordering) {
     for root in (0..order.len() / 2).rev() {
         sift_down(order, root, &better);

@@ -59,8 +59,8 @@ impl Tokenizer<'_> {
         });
         let message = message.trim();
         let text = join([turn.prefix, message, turn.suffix], joined)?;
-        let strangers = turn.prefix.len()..turn.prefix.len() + message.len();
-        self.encode_around(text, &[strangers], options, out, scratch)
+        let untrusted = turn.prefix.len()..turn.prefix.len() + message.len();
+        self.encode_around(text, &[untrusted], options, out, scratch)
     }
 }
 

@@ -1,9 +1,9 @@
-//! Pre-tokenizers: how a text falls into the pieces that merging never joins.
+//! Pre-tokenizers: how a text is cut into the pieces that merging never joins.
 //!
 //! Published tokenizers describe this by regular expressions. The ones in use
 //! are few, so each is matched by hand here, with the exact outcome of a
 //! backtracking engine: first alternative that matches, greedy repetition.
-//! No pattern looks behind, so the text from a position on decides alone.
+//! No pattern looks back, so only the text from a position on matters.
 
 mod classes;
 mod patterns;
@@ -118,9 +118,9 @@ pub(super) struct Step<'a> {
 
 /// What a step says about the start of a text.
 enum Outcome {
-    /// So many bytes match.
+    /// The first bytes match, as many as this.
     Match(usize),
-    /// Nothing matches here, nor anywhere in so many bytes.
+    /// Nothing matches here, nor anywhere in as many bytes as this.
     Skip(usize),
 }
 

@@ -20,8 +20,8 @@ enum Rule {
 ///
 /// A model whose tokenizer has a tag as a token of its own writes that token
 /// when it means the tag. Where it has none, a model may still have learnt to
-/// spell the tag; its chat template then mentions it. Everybody else who writes
-/// `<think>` writes *about* it.
+/// spell the tag; its chat template then mentions it. Any other
+/// model that writes `<think>` writes *about* it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct TagRules {
     rules: [Rule; 4],
@@ -62,9 +62,9 @@ impl TagRules {
         rules
     }
 
-    /// The same for an output that is made to have tags: whoever asks for the
-    /// form (`guarantee`) means every tag by its letters, whoever asks for a
-    /// `budget` of thought means those too that the model has no token for.
+    /// The same for an output that must have tags: with the `guarantee` of its form
+    /// every tag is known by its letters, with a `budget` of thought those that the
+    /// model has no token for.
     #[must_use]
     pub fn asked_for(self, guarantee: bool, budget: bool) -> Self {
         match (guarantee, budget) {
@@ -103,7 +103,7 @@ impl TagRules {
     /// The part that a prompt leaves the model in: some chat templates open the
     /// thought themselves.
     pub fn part_after(&self, tokenizer: &Tokenizer<'_>, prompt: &[u32]) -> Part {
-        // A tag and the line breaks behind it take a few tokens at most.
+        // A tag and the line breaks after it take a few tokens at most.
         let tail = prompt.len().saturating_sub(16);
         let mut stream = TagStream::new(Part::Outside, *self);
         let (mut part, mut written) = (Part::Outside, false);

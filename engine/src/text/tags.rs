@@ -39,7 +39,7 @@ impl Tag {
     }
 }
 
-/// Where in the protocol a piece of text stands.
+/// The part of an output that a piece of text belongs to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Part {
     /// Between `<think>` and `</think>`.
@@ -55,10 +55,9 @@ pub enum Part {
 /// Bytes of the longest tag.
 pub(super) const LONGEST: usize = 9;
 
-/// Splits text into thinking and answer while it comes in, whatever the cuts
-/// between the pieces. Tags themselves are left out; any tag that the rules
-/// know is obeyed wherever it stands, so that a lost one does no harm to what
-/// follows.
+/// Splits text into thinking and answer as it arrives, in pieces of any size.
+/// Tags themselves are left out. Every tag that the rules know is obeyed wherever
+/// it is, so that a missing one does no harm to what follows.
 ///
 /// ```
 /// use briquette_engine::text::{Part, TagRules, TagStream};
@@ -149,7 +148,7 @@ impl TagStream {
 /// What a byte means to a [`TagMatcher`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Step {
-    /// It is text, and so was everything before it.
+    /// It is text, and so is everything before it.
     Text,
     /// It and what is held may be the start of a tag.
     Held,
@@ -202,7 +201,7 @@ impl TagMatcher {
         }
     }
 
-    /// Holds `byte` if some tag goes on with it.
+    /// Holds `byte` if it continues some tag.
     fn extends(&mut self, byte: u8, rules: &TagRules) -> bool {
         let goes_on = |tag: &Tag| {
             let text = tag.text().as_bytes();

@@ -20,9 +20,9 @@ pub struct Tokenizer<'a> {
 /// What kind of token an id is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct TokenFlags {
-    /// Found in a text before anything else.
+    /// Found in a text before it is split.
     pub added: bool,
-    /// Part of the protocol, not of the text: left out of what people are shown.
+    /// Part of the protocol, not of the text: not shown to people.
     pub special: bool,
     /// The token of one single byte that merging starts from.
     pub byte: bool,
@@ -32,7 +32,7 @@ pub struct TokenFlags {
 
 impl<'a> Tokenizer<'a> {
     /// Opens a section. Looks at the header and at every added token and
-    /// pre-tokenizer step; the tables are only measured, and read with care.
+    /// pre-tokenizer step; the tables' sizes are checked, their entries when read.
     ///
     /// # Errors
     /// If this is no tokenizer section of a known version, or its parts do not

@@ -61,7 +61,7 @@ impl Utf8Stream {
         self.length
     }
 
-    /// Tries to go on with the held character; false if `byte` does not belong to it.
+    /// Tries to extend the held character; false if `byte` does not belong to it.
     fn extend_held(&mut self, byte: u8, emit: &mut impl FnMut(&str)) -> bool {
         let Some(place) = self.held.get_mut(self.length) else {
             self.length = 0;
