@@ -15,8 +15,8 @@ pub struct Aligned<T>(pub T);
 /// An arena of `N` bytes: memory for a session whose size the compiler knows.
 ///
 /// `N` is [`Plan::arena_bytes`](crate::cpu::Plan::arena_bytes) of the briquette
-/// that is to be run. `briquette pack` and `briquette inspect` print the number.
-/// A build script computes it, since planning only reads the file's manifest:
+/// that is to be run. `briquette inspect` prints the number. A build script can
+/// compute it, since planning reads only the file's manifest:
 ///
 /// ```no_run
 /// // build.rs, with briquette-engine among the build-dependencies

@@ -72,6 +72,41 @@ pub const fn answer_room(context: usize, prompt: usize) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::Aligned;
+    use crate::blob::Blob;
+
+    static MODEL: Aligned<[u8; 148_608]> = Aligned(*include_bytes!("../../examples/sentry.briq"));
+
+    fn tokenizer() -> Tokenizer<'static> {
+        let blob = Blob::open(&MODEL.0).unwrap();
+        Tokenizer::new(blob.tokenizer_section()).unwrap()
+    }
+
+    #[test]
+    fn an_answer_ends_at_a_token_that_only_one_place_names() {
+        let tokenizer = tokenizer();
+        let eos = tokenizer.eos().unwrap();
+        let manifest = [99, 100];
+        let stops = Stops::new(&manifest, &tokenizer);
+        assert_eq!(stops.first(), Some(eos));
+        for token in tokenizer.section_stops().chain(manifest).chain([eos]) {
+            assert!(stops.contains(token), "{token}");
+        }
+        assert!(!stops.contains(98));
+        let blob = Blob::open(&MODEL.0).unwrap();
+        assert!(blob.stops(&tokenizer).contains(eos));
+    }
+
+    #[test]
+    fn tags_are_shown_and_other_control_tokens_are_not() {
+        let tokenizer = tokenizer();
+        assert_eq!(tokenizer.shown_bytes(tokenizer.bos().unwrap()), None);
+        assert_eq!(tokenizer.shown_bytes(tokenizer.eos().unwrap()), None);
+        for text in ["<think>", "</answer>", " pump"] {
+            let token = tokenizer.id_of(text.as_bytes()).unwrap();
+            assert_eq!(tokenizer.shown_bytes(token), Some(text.as_bytes()));
+        }
+    }
 
     #[test]
     fn the_last_token_of_an_answer_takes_no_place() {

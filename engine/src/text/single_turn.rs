@@ -81,6 +81,35 @@ fn join<'j>(parts: [&str; 3], joined: &'j mut [u8]) -> Result<&'j str, Tokenizer
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::Aligned;
+    use crate::blob::Blob;
+
+    static MODEL: Aligned<[u8; 148_608]> = Aligned(*include_bytes!("../../examples/sentry.briq"));
+
+    /// The ids of `message` in its turn.
+    fn encode(message: &str) -> ([u32; 32], usize) {
+        let blob = Blob::open(&MODEL.0).unwrap();
+        let tokenizer = Tokenizer::new(blob.tokenizer_section()).unwrap();
+        let turn = blob.manifest().chat.single_turn;
+        let (mut joined, mut ids) = ([0; 128], [0; 32]);
+        let mut scratch = Scratch {
+            words: &mut [0; 640],
+            text: &mut [],
+        };
+        let count = tokenizer.encode_message(turn, message, &mut joined, &mut ids, &mut scratch);
+        (ids, count.unwrap())
+    }
+
+    /// The blank that ends the template's prefix is the word's, which encoding
+    /// the parts on their own would not give.
+    #[test]
+    fn a_token_may_stand_across_a_seam() {
+        let (ids, count) = encode(" pump 17 ");
+        assert_eq!(ids[..count], [0, 20, 45]);
+        // Spelt by a person, a control token is text.
+        let (ids, count) = encode("<|bos|>");
+        assert!(!ids[1..count].contains(&0));
+    }
 
     #[test]
     fn parts_are_joined_to_the_byte_or_not_at_all() {
