@@ -15,13 +15,13 @@ use super::{Draft, PartStream, TextModel, draft};
 /// What ended an answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Stop {
-    /// The model said so.
+    /// The model sampled a stop token.
     EndOfText,
     /// As many tokens as were asked for.
     Length,
     /// The cache is full.
     ContextFull,
-    /// The person said so.
+    /// The user interrupted it.
     Interrupted,
 }
 
@@ -79,11 +79,11 @@ pub enum GenerateError {
 /// How far to go.
 #[derive(Clone, Copy)]
 pub struct Limits<'a> {
-    /// Tokens at most.
+    /// Most tokens to generate.
     pub tokens: usize,
     /// Recent tokens that repetition is measured by.
     pub repeat_last: usize,
-    /// Tokens that the model may think; no limit if nothing.
+    /// Tokens that the model may think; `None` for no limit.
     pub thinking: Option<u32>,
     /// Whether the answer must be one thought and one answer, in their tags.
     pub guarantee: bool,
@@ -91,7 +91,7 @@ pub struct Limits<'a> {
     pub tags: TagRules,
     /// How tokens are drafted; any way gives the same answer.
     pub draft: Draft,
-    /// Whether the person wants to stop.
+    /// Whether the user wants to stop.
     pub interrupted: &'a dyn Fn() -> bool,
 }
 
@@ -120,7 +120,7 @@ pub struct Conversation<'s, 'a> {
 }
 
 impl<'s, 'a> Conversation<'s, 'a> {
-    /// Starts with whatever `session` forgot.
+    /// Starts with an empty cache.
     pub fn new(session: &'s mut dyn Executor<'a>) -> Self {
         session.truncate(0);
         let vocab = session.blob().manifest().config.vocab_size as usize;
@@ -132,7 +132,7 @@ impl<'s, 'a> Conversation<'s, 'a> {
         }
     }
 
-    /// Takes in what a snapshot holds; returns how many tokens that are.
+    /// Restores a snapshot; returns the number of its tokens.
     ///
     /// # Errors
     /// If the snapshot is damaged or belongs elsewhere.
@@ -354,7 +354,7 @@ impl<'s, 'a> Conversation<'s, 'a> {
     }
 }
 
-/// How many of the likeliest tokens decide which comes next.
+/// How many of the most likely tokens decide which comes next.
 fn needed(sampler: &Sampler, limits: &Limits<'_>, guide: Option<&Guide<'_>>) -> usize {
     match guide {
         None => sampler.needs(limits.repeat_last),

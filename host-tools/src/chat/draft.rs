@@ -1,7 +1,7 @@
 //! Drafts for speculative decoding, from the text so far or by the model's own
 //! layer for it.
 //!
-//! What was said once is often said again: code under edit, names, quotations.
+//! What was written once is often written again: code under edit, names, quotations.
 //! So the last few tokens are looked up in all that came before, and what
 //! followed them there is tried, all of it in one batch (prompt lookup
 //! decoding; speculative decoding after Leviathan et al. 2022, with the text
@@ -26,7 +26,7 @@ impl Draft {
     /// No drafts.
     pub const NONE: Self = Self::Ngram(0);
 
-    /// Tokens at most.
+    /// Most tokens of a draft.
     pub const fn limit(self) -> usize {
         match self {
             Self::Ngram(limit) | Self::Mtp(limit) => limit,

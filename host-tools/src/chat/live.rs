@@ -1,4 +1,4 @@
-//! What a model writes, kept, and shown while it is written.
+//! What a model writes: collected, and shown as it is written.
 
 use std::cell::{Cell, RefCell};
 use std::io;

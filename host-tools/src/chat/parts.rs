@@ -1,4 +1,4 @@
-//! Thinking and answer, apart, while a model writes them.
+//! Thinking and answer, told apart while a model writes them.
 
 use briquette_engine::text::{Part, TagRules, TagStream, Tokenizer, Utf8Stream};
 

@@ -10,9 +10,9 @@ use crate::support::terminal;
 /// What a model has written, without the tags.
 #[derive(Debug, Default)]
 pub struct Written {
-    /// What stands between `<think>` and `</think>`.
+    /// The text between `<think>` and `</think>`.
     pub thinking: String,
-    /// What stands in the answer's tags, or outside of all tags.
+    /// The text in the answer's tags, or outside of all tags.
     pub answer: String,
 }
 
@@ -25,7 +25,7 @@ impl Written {
         }
     }
 
-    /// The answer to the letter; without the line breaks that part it from a
+    /// The answer verbatim; without the line breaks that separate it from a
     /// thought, if there was one.
     pub fn text(&self) -> &str {
         if self.thinking.is_empty() {
@@ -36,7 +36,7 @@ impl Written {
     }
 }
 
-/// Where a person reads along.
+/// The terminal that shows an answer as it is written.
 #[derive(Debug)]
 pub struct Screen {
     dimmed: Style,
@@ -50,7 +50,7 @@ impl Default for Screen {
 }
 
 impl Screen {
-    /// A screen on which nothing stands.
+    /// An empty screen.
     pub fn new() -> Self {
         Self {
             dimmed: terminal::dimmed(&io::stderr()),

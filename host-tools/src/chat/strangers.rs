@@ -8,7 +8,7 @@ use briquette_engine::text::Tokenizer;
 
 use crate::chat::{ChatError, ChatTemplate, Message};
 
-/// A conversation's text, and where in it special tokens are only spelt.
+/// A conversation's text, and where special tokens are merely spelt in it.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Rendered {
     pub(crate) text: String,
@@ -16,9 +16,9 @@ pub(crate) struct Rendered {
     pub(crate) strangers: Vec<Range<usize>>,
 }
 
-/// Renders `messages`. A character that is not used anywhere is put into every name of a
-/// special token that they spell, so that the names are found again wherever
-/// the template puts them; then it is taken out.
+/// Renders `messages`. A character that is not used anywhere is put into every
+/// name of a special token that they spell, so that the names are found again
+/// wherever the template puts them; then it is removed.
 ///
 /// # Errors
 /// If the template fails.
@@ -35,7 +35,7 @@ pub(crate) fn render(
     Ok(unmarked(&template.render(&marked)?, mark))
 }
 
-/// A character that stands in no message and not in the template: one of
+/// A character that occurs neither in a message nor in the template: one of
 /// Unicode's noncharacters, which no text should have.
 fn unused(template: &ChatTemplate, messages: &[Message]) -> char {
     let is_free = |mark: &char| {
@@ -66,7 +66,7 @@ fn marked<'t>(text: &'t str, mark: char, tokenizer: &Tokenizer<'_>) -> Cow<'t, s
     marked
 }
 
-/// Takes the marks out; a name is wherever one was.
+/// Removes the marks; there is a name wherever one was.
 fn unmarked(text: &str, mark: char) -> Rendered {
     let mut rendered = Rendered {
         text: String::with_capacity(text.len()),

@@ -68,7 +68,7 @@ impl<'a> TextModel<'a> {
         })
     }
 
-    /// The same, with what the chat template takes for today.
+    /// The same, with the date that the chat template sees.
     #[must_use]
     pub fn with_clock(mut self, clock: Clock) -> Self {
         if let Some(template) = &mut self.template {

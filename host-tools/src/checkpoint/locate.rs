@@ -1,8 +1,8 @@
 //! From the path that a person gives to the checkpoint that it means.
 //!
 //! A folder with `config.json` and a `.gguf` file are read as they are, the
-//! root of a model in Hugging Face's cache leads to its snapshot; whatever else
-//! is refused by what it is, with what to do.
+//! root of a model in Hugging Face's cache leads to its snapshot; anything else
+//! is refused, with what it is and what to do.
 
 use std::fs;
 use std::io;
@@ -19,7 +19,7 @@ pub enum CheckpointPath {
     Gguf(PathBuf),
 }
 
-/// What stands in a folder of Hugging Face's cache before owner and name.
+/// The prefix of owner and name in a folder of Hugging Face's cache.
 const CACHED: &str = "models--";
 const SNAPSHOTS: &str = "snapshots";
 
@@ -49,7 +49,7 @@ pub fn locate(path: &Path) -> Result<CheckpointPath, ImportError> {
 }
 
 /// The model's name, where `folder` is a snapshot in Hugging Face's cache and
-/// is itself called after a commit.
+/// is itself named after a commit.
 pub(super) fn cached_name(folder: &Path) -> Option<String> {
     let snapshots = folder.parent()?;
     let root = snapshots.parent()?.file_name()?.to_str()?;
@@ -191,7 +191,7 @@ fn not_gguf(path: &Path) -> Option<String> {
         (".msgpack", "Flax's weights"),
     ];
     let (_, what) = by_name.iter().find(|(ending, _)| name.ends_with(ending))?;
-    // What the bytes say is said where the file is opened.
+    // The content is checked where the file is opened.
     is_unknown.then(|| {
         format!(
             "is {what}, by its name, and is not read: get the model as a folder with safetensors \

@@ -20,13 +20,13 @@ pub enum CheckpointError {
     /// Its tokenizer.
     #[error(transparent)]
     Tokenizer(#[from] TokenizerImportError),
-    /// What came of its tokenizer, which nothing could open.
+    /// The section made of its tokenizer, which cannot be opened.
     #[error("the tokenizer cannot be packed: {0} (`pack --no-tokenizer` leaves it out)")]
     Section(#[from] TokenizerError),
     /// Its chat template.
     #[error(transparent)]
     Template(#[from] TrialError),
-    /// A pre-tokenizer was named for something that says itself how text is split.
+    /// A pre-tokenizer was named for a folder, which states how text is split.
     #[error(
         "{}: --pre is for GGUF files; the tokenizer.json of a folder says how text is split",
         path.display()
@@ -37,7 +37,7 @@ pub enum CheckpointError {
     },
 }
 
-/// What a person says about a checkpoint.
+/// How a checkpoint is to be opened.
 #[derive(Debug, Clone, Default)]
 pub struct OpenOptions {
     /// Leave the tokenizer out, and the chat template with it: the briquette works
@@ -80,7 +80,7 @@ pub fn open(path: &Path) -> Result<Source, CheckpointError> {
     open_as(path, &OpenOptions::default())
 }
 
-/// As [`open`], with more said about it.
+/// As [`open`], with options.
 ///
 /// # Errors
 /// As [`open`], and if the options do not go with the checkpoint.
@@ -141,7 +141,7 @@ fn folder_tokenizer(
     {
         stop_tokens.push(eos);
     }
-    // A device ends where its tokenizer says, which knows no ids of padding.
+    // A device ends where its tokenizer says, which has no ids of padding.
     let known = |id: &&u32| (**id as usize) < spec.tokens.len();
     spec.stops = stop_tokens.iter().filter(known).copied().collect();
     Ok(spec)

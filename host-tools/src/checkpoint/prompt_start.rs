@@ -13,13 +13,13 @@
 //! folders say `true` and have no post-processor that does it; transformers
 //! put the token first when these models were published, and their conversions
 //! to GGUF have the key. So a folder and its own conversion get the same ids.
-//! A `false` beside a post-processor that writes the token changes nothing.
+//! A `false` next to a post-processor that writes the token changes nothing.
 //!
-//! For GGUF it is what llama.cpp does: its chats take a written token away
+//! For GGUF it is what llama.cpp does: its chats remove a written token
 //! (common/chat.cpp) and its tokenizer puts one first (src/llama-vocab.cpp),
-//! and templates that were rid of the token to avoid two of them rely on that.
+//! and templates from which the token was removed, to avoid two of them, rely on that.
 //! Here the token is put into the template when a file is packed, so that the
-//! tool, a chat and a device need not know.
+//! tool, a chat and a device need not know about it.
 //!
 //! The `bos_token` that a template sees is the tokenizer's: for folders see
 //! `hf/tokens.rs`, in GGUF it is the one of `bos_token_id`. Without one

@@ -19,7 +19,7 @@ use crate::support::machine::{cores, peak_memory};
 use crate::support::terminal::{self, bytes};
 
 /// Measures tokens per second, bytes touched per token and peak memory, and how
-/// near they come to what the machine can read and multiply.
+/// close they come to what the machine can read and multiply.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:
   briquette bench model.briq
@@ -154,7 +154,7 @@ pub(crate) fn run(args: &Args) -> Result<(), CommandError> {
         }
     }
     bar.finish_and_clear();
-    // Before the bandwidth is measured: that takes memory of its own.
+    // Measuring the bandwidth takes memory of its own, so this comes first.
     let peak = peak_memory();
     let limits: HashMap<usize, Limits> = match args.execution.backend {
         // The device's limits count, and they are unknown.
@@ -218,7 +218,7 @@ fn measure(
 
 /// Runs the test in a fresh session.
 fn time(session: &mut dyn Executor<'_>, test: Test) -> Result<(f64, Traffic), CommandError> {
-    // Any tokens cost the same; a spread of them chooses a spread of experts.
+    // All tokens cost the same; different ones choose different experts.
     let vocab = session.blob().manifest().config.vocab_size;
     let token = |i: u32| i.wrapping_mul(2_654_435_761) % vocab;
     if test.depth > 0 {
@@ -239,7 +239,7 @@ fn time(session: &mut dyn Executor<'_>, test: Test) -> Result<(f64, Traffic), Co
     Ok((time, session.traffic().since(&before)))
 }
 
-/// `limits` are those of as many threads.
+/// `limits` are those of the same number of threads.
 fn summarize(
     test: Test,
     mut seconds: Vec<f64>,

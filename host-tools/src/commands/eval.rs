@@ -29,7 +29,7 @@ pub(crate) struct Args {
     /// A UTF-8 text file; - reads standard input
     #[arg(long, value_name = "FILE")]
     text: PathBuf,
-    /// Tokens of a window
+    /// Tokens per window
     #[arg(long, default_value_t = 512, value_name = "N", allow_hyphen_values = true, value_parser = numbers::count::<usize>)]
     window: usize,
     /// Read only the first N tokens of the text
@@ -92,7 +92,7 @@ pub(crate) fn run(args: &Args) -> Result<(), CommandError> {
     Ok(())
 }
 
-/// What reading a text has given.
+/// What reading a text gave.
 struct Read {
     /// Negative log-likelihoods of all predicted tokens.
     sum: f64,

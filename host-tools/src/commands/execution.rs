@@ -54,7 +54,7 @@ impl OneSession {
     }
 }
 
-/// Tells that a context is longer than the model was trained for.
+/// Warns of a context that is longer than the model was trained for.
 pub(crate) fn warn_of_context(context: u32, trained: u32) {
     if context > trained {
         tracing::warn!(
@@ -64,8 +64,8 @@ pub(crate) fn warn_of_context(context: u32, trained: u32) {
     }
 }
 
-/// `threads`, or as many as there are cores: threads wait for each other at
-/// every layer, so one too many slows all of them down a hundredfold.
+/// `threads`, at most one per core: threads wait for each other at every layer,
+/// so a single one too many slows all of them down a hundredfold.
 pub(crate) fn at_most_cores(threads: NonZeroUsize) -> NonZeroUsize {
     let cores = cores();
     if threads > cores {

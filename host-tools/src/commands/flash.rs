@@ -156,7 +156,7 @@ fn emulate(args: &Args, machine: &str, program: &Program) -> Result<(), CommandE
     let result = Client::connect(line, patience)
         .map_err(CommandError::from)
         .and_then(|mut client| talk(&mut client, &args.talk));
-    // Whatever it still has to say comes before our own error.
+    // Its remaining messages come before our own error.
     drop(board);
     result
 }

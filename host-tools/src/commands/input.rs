@@ -9,8 +9,8 @@ use std::time::Duration;
 use super::CommandError;
 use crate::support::terminal;
 
-/// How long standard input may be silent before a person is told that it is
-/// waited for.
+/// How long standard input may be silent before a message says that the tool is
+/// waiting for it.
 const PATIENCE: Duration = Duration::from_secs(2);
 
 /// What a command is to answer.
@@ -18,12 +18,12 @@ const PATIENCE: Duration = Duration::from_secs(2);
 pub(crate) enum Asked {
     /// This one prompt.
     Once(String),
-    /// Whatever a person types.
+    /// Whatever is typed.
     Chat,
 }
 
 /// The prompt: `given` with `-p`, and what comes through standard input after
-/// it, apart by an empty line. A chat if there is neither and `may_chat`.
+/// it, separated by an empty line. A chat if there is neither and `may_chat`.
 ///
 /// # Errors
 /// If standard input cannot be read, is not UTF-8, or there is no prompt at all.
@@ -32,7 +32,7 @@ pub(crate) fn prompt(given: Option<&str>, may_chat: bool) -> Result<Asked, Comma
         match given {
             None if may_chat => return Ok(Asked::Chat),
             None => standard_input()?,
-            // A person at the keyboard has said all with -p.
+            // On a terminal, -p is the whole prompt.
             Some(_) => String::new(),
         }
     } else {
@@ -67,14 +67,14 @@ pub(crate) fn standard_input() -> Result<String, CommandError> {
     let mut bytes = Vec::new();
     let read = io::stdin().lock().read_to_end(&mut bytes);
     drop(done);
-    // It only prints; that it panicked would change nothing here.
+    // It only prints; a panic there changes nothing here.
     let _ = waits.join();
     let fail = |what: String| CommandError::Refused(format!("standard input: {what}"));
     read.map_err(|error| fail(error.to_string()))?;
     Ok(tidy(&decode(bytes).map_err(fail)?).to_owned())
 }
 
-/// The text in the file at `path`, to the letter; standard input for `-`.
+/// The text in the file at `path`, verbatim; standard input for `-`.
 ///
 /// # Errors
 /// If it cannot be read or is not UTF-8.

@@ -1,5 +1,5 @@
 //! Numbers that people type, each with the range that it must lie in: a value
-//! that makes no sense is wrong usage, whatever the other options say.
+//! that makes no sense is wrong usage, whatever the other options are.
 
 use std::str::FromStr;
 

@@ -118,12 +118,12 @@ pub(crate) fn run(args: &Args) -> Result<(), CommandError> {
     let mut inputs = vec![args.source.as_path()];
     inputs.extend(args.target.as_deref().map(Path::new));
     files::check_output_beside(&args.output, &inputs)?;
-    let said = OpenOptions {
+    let open = OpenOptions {
         without_tokenizer: args.no_tokenizer,
         without_template: args.no_template,
         pre: args.pre.clone(),
     };
-    let mut source = checkpoint::open_as(&args.source, &said)?;
+    let mut source = checkpoint::open_as(&args.source, &open)?;
     let model = source.weights.model();
     let options = args.options(model)?;
     warn_of_context(options.context, model.config.max_position_embeddings);
@@ -163,7 +163,7 @@ pub(crate) fn run(args: &Args) -> Result<(), CommandError> {
     Ok(())
 }
 
-/// Tells what was asked for and changes nothing, or only makes the file larger.
+/// Warns of options that change nothing, or only make the file larger.
 fn warn_of_formats(args: &Args, source: &Source) {
     if args.experts.is_some() && source.weights.model().config.moe.is_none() {
         tracing::warn!("--experts: the model has no experts, and nothing changes");
@@ -183,7 +183,7 @@ fn warn_of_formats(args: &Args, source: &Source) {
     }
 }
 
-/// The name of a pre-tokenizer that there is.
+/// The name of a known pre-tokenizer.
 fn pre_tokenizer(name: &str) -> Result<String, TokenizerImportError> {
     gguf::check_pre(name).map(|()| name.to_owned())
 }

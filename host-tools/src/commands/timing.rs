@@ -4,7 +4,7 @@ use crate::chat::{Answer, Stop};
 use crate::run::hit_rate;
 use crate::support::terminal;
 
-/// Tells how long the answer took, and why it ended.
+/// Shows how long the answer took, and why it ended.
 pub(crate) fn show_timing(answer: &Answer) {
     let rate = |tokens: usize, seconds: f64| tokens as f64 / seconds.max(1e-9);
     let (prefill, decode) = (answer.prefill.as_secs_f64(), answer.decode.as_secs_f64());

@@ -19,7 +19,7 @@ use crate::run::BriqFile;
   echo \"- a list item\" | briquette tokenize model.briq -
   briquette tokenize model.briq --decode \"[45, 72, 79]\"
 
-A file is taken to the letter; of standard input the last line break is left out.
+A file is taken verbatim; of standard input the last line break is left out.
 A text is cut as it stands: `run` puts the chat template around it, see
 `run --show-prompt`.")]
 pub(crate) struct Args {
@@ -90,7 +90,7 @@ pub(crate) fn run(args: &Args) -> Result<(), CommandError> {
     Ok(())
 }
 
-/// Tells that a vocabulary does not cover the text.
+/// Warns that the vocabulary does not cover the text.
 fn warn_of_unknown(tokenizer: &Tokenizer<'_>, ids: &[u32]) {
     let unknown = tokenizer.header().unknown;
     let count = ids.iter().filter(|id| **id == unknown).count();

@@ -39,7 +39,7 @@ enum Verb {
     Sft(SftArgs),
     /// Learn by reward, from the result of `sft`
     Grpo(StageArgs),
-    /// Measure every stage that there is on problems never seen in training
+    /// Measure every finished stage on problems never seen in training
     Eval(EvalArgs),
 }
 

@@ -10,10 +10,10 @@ use briquette_protocol::{
 
 use super::{DeviceError, Line};
 
-/// How long a device may be silent, or take no bytes.
+/// How long a device may be silent, or not accept bytes.
 #[derive(Debug, Clone, Copy)]
 pub struct Patience {
-    /// Before it has said who it is.
+    /// Before it has identified itself.
     pub hello: Duration,
     /// While it works on a request.
     pub work: Duration,
@@ -36,7 +36,7 @@ pub(super) const ATTEMPTS: u32 = 5;
 /// was damaged: it may have been another one.
 const AFTER_DAMAGE: Duration = Duration::from_millis(200);
 
-/// Who a device is.
+/// A device's identity.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DeviceInfo {
     /// Version of the protocol.
@@ -66,7 +66,7 @@ impl From<Hello<'_>> for DeviceInfo {
     }
 }
 
-/// A device that has said who it is.
+/// A device that has identified itself.
 #[derive(Debug)]
 pub struct Client {
     receiver: Receiver,
@@ -76,7 +76,7 @@ pub struct Client {
 
 /// What the bytes that have arrived say.
 enum Received<R> {
-    /// What a response was made into.
+    /// What was made of a response.
     Response(R),
     /// A broken frame.
     Broken(FrameError),
@@ -85,8 +85,8 @@ enum Received<R> {
 }
 
 impl Client {
-    /// Asks the device at the end of `line` who it is. Whatever it was doing
-    /// for somebody else, it stops.
+    /// Asks the device at the end of `line` to identify itself. It stops whatever
+    /// it was doing for another program.
     ///
     /// # Errors
     /// If it is silent, no Briquette device, or of another version.
@@ -124,7 +124,7 @@ impl Client {
                 Received::Broken(FrameError::Version(theirs)) => {
                     return Err(DeviceError::Version { theirs });
                 }
-                // The rest of an answer to somebody else, or noise.
+                // The rest of an answer to another program, or noise.
                 Received::Response(None) | Received::Broken(_) | Received::Nothing => {}
             }
         }
@@ -138,7 +138,7 @@ impl Client {
         })
     }
 
-    /// Who the device is.
+    /// The device's identity.
     pub const fn info(&self) -> &DeviceInfo {
         &self.info
     }
@@ -189,7 +189,7 @@ impl Client {
         })
     }
 
-    /// Lets the device take in `prompt` tokens of no meaning together, then
+    /// Lets the device prefill `prompt` meaningless tokens together, then
     /// `tokens` one after the other; `each` is called after each of these.
     ///
     /// # Errors
@@ -298,14 +298,14 @@ impl Client {
 struct Receiver {
     line: Line,
     frames: Frames,
-    /// Bytes that have arrived and were not looked at.
+    /// Bytes that have arrived and were not read yet.
     waiting: VecDeque<u8>,
-    /// Bytes that have ever arrived.
+    /// All bytes that have arrived so far.
     bytes: u64,
 }
 
 impl Receiver {
-    /// Takes in what arrives within a moment; returns how much it was.
+    /// Reads what arrives within a moment; returns the number of bytes.
     fn listen(&mut self) -> Result<usize, DeviceError> {
         let mut buffer = [0; MAX_FRAME];
         let count = self.line.read(&mut buffer)?;
@@ -326,7 +326,7 @@ impl Receiver {
         Received::Nothing
     }
 
-    /// Passes over what the device still has to say to earlier questions.
+    /// Skips the answers to earlier requests.
     fn let_finish(&mut self, patience: Duration) -> Result<(), DeviceError> {
         let start = Instant::now();
         while self.listen()? > 0 && start.elapsed() < patience {}
@@ -336,7 +336,7 @@ impl Receiver {
     }
 }
 
-/// Sends `request` behind a zero byte, which ends whatever another program, noise
+/// Sends `request` after a zero byte, which ends whatever another program, noise
 /// or a lost byte has left on the line.
 pub(super) fn send(line: &mut Line, request: &Request<'_>) -> Result<(), DeviceError> {
     let mut buffer = [0; MAX_FRAME];

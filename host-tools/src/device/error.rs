@@ -1,4 +1,4 @@
-//! Why a device cannot be talked with, and what a person can do about it.
+//! Why a device cannot be talked to, and what to do about it.
 
 use std::io;
 use std::time::Duration;
@@ -20,7 +20,7 @@ pub enum DeviceError {
         /// Ports that there are.
         found: Vec<String>,
     },
-    /// The port belongs to somebody else.
+    /// The port belongs to another user or group.
     #[error(
         "{port}: permission denied; on Linux, join the group that owns the port (often: \
          sudo usermod -aG dialout $USER) and log in again"
@@ -78,10 +78,10 @@ pub enum DeviceError {
     Silent {
         /// The port.
         port: String,
-        /// How long was waited.
+        /// How long the tool waited.
         patience: Duration,
     },
-    /// No byte left.
+    /// No byte was accepted.
     #[error(
         "{port}: the device takes no bytes for {} s; does it hang? Unplug it, or reset it; a slow \
          line needs a longer --timeout",
@@ -90,10 +90,10 @@ pub enum DeviceError {
     Stuck {
         /// The port.
         port: String,
-        /// How long was waited.
+        /// How long the tool waited.
         patience: Duration,
     },
-    /// Bytes arrived that say nothing.
+    /// Bytes arrived that are no message.
     #[error(
         "{port}: {bytes} bytes arrived, but no message of a Briquette device; is this its serial \
          line, and is --baud right? On Linux, ModemManager may be talking to it: wait half a \
@@ -122,7 +122,7 @@ pub enum DeviceError {
         /// The device's version.
         theirs: u16,
     },
-    /// The device says no.
+    /// The device refused.
     #[error("the device refuses: {0}")]
     Refused(#[from] Refusal),
     /// A prompt that no device takes.

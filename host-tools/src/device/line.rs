@@ -13,9 +13,9 @@ use serialport::SerialPort;
 
 use super::DeviceError;
 
-/// How long one look at the line takes at most.
+/// The longest that one look at the line takes.
 const LOOK: Duration = Duration::from_millis(50);
-/// How long a device may keep us from sending, if nothing else is said.
+/// How long a device may keep us from sending, by default.
 const WRITE: Duration = Duration::from_secs(10);
 /// How often the system is asked whether everything was sent.
 const DRAIN: Duration = Duration::from_millis(1);
@@ -253,7 +253,7 @@ fn open_serial(path: &str, baud: u32) -> Result<Box<dyn SerialPort>, DeviceError
         let found: Vec<String> = serialport::available_ports()
             .map(|ports| ports.into_iter().map(|port| port.port_name).collect())
             .unwrap_or_default();
-        // Elsewhere than on Unix, ports are no files.
+        // Ports are files on Unix only.
         let is_there = (cfg!(unix) && Path::new(path).exists())
             || found.iter().any(|name| name.eq_ignore_ascii_case(path));
         serial_error(path, &error, is_there, found)
@@ -261,7 +261,7 @@ fn open_serial(path: &str, baud: u32) -> Result<Box<dyn SerialPort>, DeviceError
 }
 
 /// Linux raises DTR by itself when a port is opened; Windows does not, and many USB
-/// devices send nothing without.
+/// devices send nothing without it.
 fn settings(path: &str, baud: u32) -> serialport::SerialPortBuilder {
     serialport::new(path, baud).timeout(LOOK).dtr_on_open(true)
 }
@@ -280,7 +280,7 @@ fn serial_error(
         Kind::Io(ErrorKind::NotFound) | Kind::NoDevice if !is_there => {
             DeviceError::NoPort { port, found }
         }
-        // A port that is there and yet is not: somebody holds it. Windows denies
+        // A port that exists but cannot be opened is in use. Windows denies
         // access to it.
         Kind::NoDevice => DeviceError::Busy { port },
         _ => DeviceError::Open {

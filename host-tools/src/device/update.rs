@@ -11,10 +11,10 @@ use super::client::{ATTEMPTS, Client, send};
 use super::{DeviceError, Line};
 use crate::device::signed::Update;
 
-/// When a request is sent again that the device answers at once, or as soon as it
-/// has erased a sector.
+/// When to repeat a request that the device answers at once, or as soon as it has
+/// erased a sector.
 const PIECE: Duration = Duration::from_secs(1);
-/// When one is sent again that makes it verify or erase something first.
+/// When to repeat a request that makes it verify or erase something first.
 const WORK: Duration = Duration::from_secs(5);
 
 impl Client {
@@ -72,7 +72,7 @@ impl Client {
 
     /// Sends a piece until the device has it; returns where it waits for the next.
     /// Answers to copies of earlier pieces, which say that it waits for this one,
-    /// are passed over.
+    /// are skipped.
     fn send_piece(&mut self, offset: u32, bytes: &[u8]) -> Result<u32, DeviceError> {
         let end = offset + bytes.len() as u32;
         let request = Request::Update(UpdateRequest::Piece { offset, bytes });

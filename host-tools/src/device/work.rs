@@ -1,4 +1,4 @@
-//! Requests that must not be done twice: prompts, benchmarks, scores.
+//! Requests that must not be carried out twice: prompts, benchmarks, scores.
 
 use std::time::Duration;
 
@@ -93,7 +93,7 @@ impl Client {
     }
 }
 
-/// How far a request has come that must not be done twice.
+/// The progress of a request that must not be carried out twice.
 #[derive(Debug, Default)]
 struct Work {
     is_stopping: bool,
@@ -103,7 +103,7 @@ struct Work {
     /// device answers in turn, and refuses this while it works: so its answer
     /// tells whether it works.
     is_probed: bool,
-    /// How often it was lost.
+    /// How many times it was lost.
     lost: u32,
 }
 
@@ -118,7 +118,7 @@ impl Work {
     }
 }
 
-/// What happens to a request that must not be done twice.
+/// What happens to such a request.
 enum Event {
     Progress,
     End(Result<StopReason, Refusal>),

@@ -10,12 +10,12 @@ use crate::run::Arena;
 
 /// Memory that is read at full speed, in bytes per second, by `threads` threads:
 /// the best of a few passes over 256 MB, in huge pages where there are any.
-/// `None` if there is not as much memory.
+/// `None` if there is not enough memory.
 pub fn read_bandwidth(threads: usize) -> Option<f64> {
     const BYTES: usize = 256 << 20;
     const PASSES: usize = 5;
     let mut memory = Arena::with_bytes(BYTES as u64).ok()?;
-    // Pages that nobody wrote to are all the same one.
+    // Pages that were never written to are all the same one.
     memory.bytes_mut().fill(1);
     let lines = memory.bytes().as_chunks().0;
     let share = lines.len().div_ceil(threads.max(1));

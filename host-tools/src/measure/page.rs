@@ -8,7 +8,7 @@ use super::report::{Report, part_sizes, scoring_name};
 use super::{moe_layers, touched_weight_bytes};
 use crate::support::terminal::bytes;
 
-/// A name, how many bytes, and what is to say about them.
+/// A name, its bytes, and a note.
 struct Row(&'static str, u64, String);
 
 impl fmt::Display for Row {

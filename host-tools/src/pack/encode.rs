@@ -142,7 +142,7 @@ mod tests {
             min: f16::from_f32(-9.51),
             bits: 4,
         };
-        // The true minimum is not an f16, and the step is small beside it.
+        // The true minimum is not an f16, and the step is small compared to it.
         let values: [f32; GROUP] = std::array::from_fn(|i| 0.001 * (i % 16) as f32 - 9.5061);
         let BlockGroup::Q4 { scale, min, codes } =
             encode_group(NumberFormat::Q4Affine, &values, Some(&grid))

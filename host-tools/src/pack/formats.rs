@@ -6,7 +6,7 @@ use briquette_engine::quant::NumberFormat;
 
 use crate::checkpoint::Encoding;
 
-/// What a person asks for.
+/// The number format that is asked for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 pub enum WeightFormat {
     /// 32-bit floating point: for comparing with a reference.
@@ -34,7 +34,7 @@ impl WeightFormat {
     }
 }
 
-/// What a person asks of the cache.
+/// The number format that is asked for the cache.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 pub enum CacheFormat {
     /// For comparing with a reference
@@ -112,7 +112,7 @@ impl FormatChoice {
         number_format(asked.unwrap_or(self.weights), encoding)
     }
 
-    /// Of the embedding and the head.
+    /// The format of the embedding and the head.
     fn vocabulary_format(&self, role: Role, encoding: Option<Encoding>) -> NumberFormat {
         let asked = match role {
             Role::LmHead => self.head,

@@ -10,7 +10,7 @@ use tempfile::NamedTempFile;
 use super::PackError;
 use crate::support::files;
 
-/// A briquette on its way to disk, under a temporary name beside its own.
+/// A briquette being written, under a temporary name next to its own.
 pub(super) struct Output {
     path: PathBuf,
     file: BufWriter<NamedTempFile>,
@@ -19,8 +19,8 @@ pub(super) struct Output {
 }
 
 impl Output {
-    /// Opens a temporary file in the folder of `path` and leaves room for a
-    /// header and `manifest_len` bytes.
+    /// Opens a temporary file in the folder of `path` and leaves room for
+    /// `header` and the manifest, whose length it has.
     pub(super) fn create(path: &Path, header: &Header) -> Result<Self, PackError> {
         let fail = |source| PackError::Write {
             path: path.to_owned(),

@@ -25,7 +25,7 @@ pub struct Packed {
     pub file_bytes: u64,
     /// Numbers in all matrices and vectors.
     pub parameters: u64,
-    /// What it takes of the device that it had to fit.
+    /// What it takes of the target, if there was one.
     pub fit: Option<Fit>,
 }
 

@@ -2,7 +2,7 @@
 //!
 //! The steps of grids are `f16` numbers, as plain `f16` weights are: nothing
 //! above 65504, nothing but zero below 2^-24. A matrix that does not fit is
-//! refused. A group of tiny numbers may become zeros only beside numbers that
+//! refused. A group of tiny numbers may become zeros only next to numbers that
 //! are a million times larger.
 
 use std::fmt;
@@ -10,11 +10,11 @@ use std::fmt;
 use briquette_engine::quant::{BlockGroup, GROUP, NumberFormat};
 use half::f16;
 
-/// From here on, numbers round to an infinite `f16`.
+/// From here on, numbers round to infinity in `f16`.
 const INFINITE: f32 = 65520.0;
 /// The smallest positive `f16`.
 const SMALLEST: f32 = 1.0 / (1 << 24) as f32;
-/// A group may vanish beside a number that is larger by this factor.
+/// A group may become zero next to a number that is larger by this factor.
 const NEGLIGIBLE: f32 = 1e-6;
 
 /// A number that a format cannot hold.
@@ -46,7 +46,7 @@ impl fmt::Display for Direction {
     }
 }
 
-/// The magnitudes of a matrix, found out group by group.
+/// The magnitudes of a matrix, collected group by group.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
 pub(super) struct Magnitudes {
     /// The largest of all, and its row.
@@ -56,7 +56,7 @@ pub(super) struct Magnitudes {
 }
 
 impl Magnitudes {
-    /// Of one group of row `row`.
+    /// The magnitudes of one group of row `row`.
     ///
     /// # Errors
     /// If the group holds a number that is too large for its format.
@@ -84,7 +84,7 @@ impl Magnitudes {
         Ok(Self { largest, vanished })
     }
 
-    /// Of both together.
+    /// The magnitudes of both together.
     pub(super) fn and(self, other: Self) -> Self {
         let larger = |a: (f32, usize), b: (f32, usize)| if b.0 > a.0 { b } else { a };
         Self {
@@ -103,8 +103,8 @@ impl Magnitudes {
     /// Checks a whole matrix.
     ///
     /// # Errors
-    /// If all of it, or a group beside whose numbers that counts, is too close
-    /// to zero.
+    /// If all of it is too close to zero, or a group that matters next to the
+    /// other numbers is.
     pub(super) fn check(&self, format: NumberFormat) -> Result<(), Misfit> {
         let least = match format {
             NumberFormat::F32 => 0.0,
@@ -299,7 +299,7 @@ mod tests {
             assert_eq!(found, expected, "{format:?}");
         }
         check(NumberFormat::F32, &[[3e38; GROUP]]).unwrap();
-        // Beside others the fit would leave the number out of its grid.
+        // Next to others the fit would leave the number out of its grid.
         let mut one = wave(1.0);
         one[7] = 7e5;
         assert!(check(NumberFormat::Q4, &[one]).is_err());

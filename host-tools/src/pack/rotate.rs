@@ -1,6 +1,6 @@
 //! Rotating the latent of MLA, in the weights.
 //!
-//! Four-bit cache rows want numbers of like size. A Hadamard rotation `H`
+//! Four-bit cache rows need numbers of similar size. A Hadamard rotation `H`
 //! ([`hadamard`]) gives them that, and costs nothing when the model runs, since
 //! the latent is made by one matrix and used by two (QuaRot, Ashkboos et al.
 //! 2024, on the cache of DeepSeek-V2, section 2.1):
@@ -42,7 +42,7 @@ impl LatentRotation {
         }
     }
 
-    /// Whether all rows of the tensor must be at hand at once.
+    /// Whether all rows of the tensor are needed at once.
     pub(super) const fn mixes_rows(role: Role) -> bool {
         matches!(role, Role::KvA | Role::KeyUp)
     }

@@ -6,7 +6,7 @@ use memmap2::MmapMut;
 use super::LoadError;
 
 /// The one piece of memory that a session works in, in huge pages where the
-/// system gives any: attention walks through all of a long cache.
+/// system has any: attention walks through all of a long cache.
 #[derive(Debug)]
 pub struct Arena(MmapMut);
 
@@ -47,7 +47,7 @@ impl Arena {
     }
 }
 
-/// A system without huge pages refuses; then small ones have to do.
+/// A system without huge pages refuses; then small ones have to suffice.
 pub(super) fn ask_for_huge_pages(map: &MmapMut) {
     #[cfg(target_os = "linux")]
     let _ = map.advise(memmap2::Advice::HugePage);

@@ -41,8 +41,8 @@ impl Host {
     }
 
     /// Opens a session of `blob`'s model: its context, batch and cache are in
-    /// `options`. Experts come from `storage`, if there is one. It takes the
-    /// memory of the session before.
+    /// `options`. Experts come from `storage`, if there is one. It reuses
+    /// the memory of the session before.
     ///
     /// # Errors
     /// If the backend is missing or does not have enough memory.
@@ -97,7 +97,7 @@ impl Host {
         options: PlanOptions,
     ) -> Result<Box<dyn Executor<'a> + 'a>, ExecutorError> {
         let plan = Plan::new(blob.manifest(), options)?;
-        // Given back before more is asked for.
+        // The old arena is freed before a new one is allocated.
         self.arena = None;
         let memory = self.arena.insert(Arena::for_plan(&plan)?).bytes_mut();
         let team = Threads::new(self.threads);
@@ -111,7 +111,7 @@ impl Host {
 }
 
 /// A session on burn's backend `B`, if a plan fits `free` bytes: with slots for
-/// some of the experts if it must be.
+/// some of the experts if necessary.
 #[cfg(any(
     feature = "flex",
     feature = "ndarray",

@@ -66,7 +66,7 @@ pub enum LoadError {
     Engine(#[from] EngineError),
 }
 
-/// How a briquette's bytes come into memory. Either way they are there once.
+/// How a briquette's bytes come into memory, once in either case.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, clap::ValueEnum)]
 pub enum Pages {
     /// Mapped from the file: opening takes no time
@@ -149,7 +149,7 @@ impl BriqFile {
 }
 
 /// Reads all of `file` into memory that has huge pages where the system gives
-/// any (Linux; elsewhere they are as they are).
+/// any (Linux only).
 fn read_into_huge_pages(mut file: File) -> io::Result<Mmap> {
     let len = usize::try_from(file.metadata()?.len()).map_err(io::Error::other)?;
     let mut map = MmapMut::map_anon(len)?;

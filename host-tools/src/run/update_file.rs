@@ -1,4 +1,4 @@
-//! A look at an update in a file, without the key that it was signed with.
+//! An update in a file, read without the key that it was signed with.
 
 use std::fmt;
 

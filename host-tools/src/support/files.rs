@@ -98,7 +98,7 @@ pub fn check_output_beside(path: &Path, inputs: &[&Path]) -> Result<PathBuf, Out
 fn part_of(path: &Path, input: &Path, depth: usize) -> Option<PathBuf> {
     let found = fs::metadata(input).ok()?;
     if found.is_file() {
-        // What is not there yet is no other file.
+        // A file that does not exist yet is no other file.
         let is_same = is_same_file(path, input).unwrap_or(false);
         return is_same.then(|| input.to_owned());
     }
@@ -114,7 +114,7 @@ fn part_of(path: &Path, input: &Path, depth: usize) -> Option<PathBuf> {
         .find_map(|entry| part_of(path, &entry, depth - 1))
 }
 
-/// Where the symbolic links end that begin at `path`.
+/// The end of the chain of symbolic links at `path`.
 fn end_of_links(path: &Path) -> io::Result<PathBuf> {
     let mut end = path.to_owned();
     // As many as Linux follows.
@@ -138,7 +138,7 @@ pub fn folder_of(path: &Path) -> &Path {
     }
 }
 
-/// A temporary file beside `path`, to become it later.
+/// A temporary file next to `path`, to be renamed to it later.
 ///
 /// # Errors
 /// If the folder does not let one be made, or `path` is no place for a file.
@@ -168,8 +168,8 @@ fn create_private(path: &Path) -> io::Result<File> {
 pub fn keep(file: NamedTempFile, path: &Path) -> io::Result<()> {
     let end = check_output(path).map_err(OutputError::into_io)?;
     file.as_file().sync_all()?;
-    // Temporary files are private; ours are as readable as what was there, or
-    // as any other file.
+    // Temporary files are private; the result is as readable as the file before
+    // it, or as any other file.
     match fs::metadata(&end) {
         Ok(before) => fs::set_permissions(file.path(), before.permissions())?,
         Err(_) => set_ordinary_permissions(file.path())?,

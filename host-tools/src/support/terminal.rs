@@ -1,4 +1,4 @@
-//! Talking to the person at the keyboard: messages, progress, Ctrl-C.
+//! Messages, progress and Ctrl-C on a terminal.
 
 use std::io::{self, IsTerminal};
 use std::ops::ControlFlow;
@@ -10,13 +10,13 @@ use anstyle::{AnsiColor, Style};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use tracing_subscriber::EnvFilter;
 
-/// What is still to be done when the process is ended.
+/// Work to be done before the process ends.
 static AT_EXIT: Mutex<Vec<Box<dyn FnOnce() + Send>>> = Mutex::new(Vec::new());
 
 static INTERRUPTED: AtomicBool = AtomicBool::new(false);
 
-/// Tells a person something on stderr, if anybody listens: unlike `eprint!` it
-/// does not panic where stderr is closed or its disk is full.
+/// Prints on stderr; unlike `eprint!` it does not panic where stderr is closed or
+/// its disk is full.
 macro_rules! tell {
     ($($text:tt)*) => {{
         use std::io::Write;
@@ -61,8 +61,8 @@ pub fn watch_for_interrupt() {
     }
 }
 
-/// Does `work` when a second Ctrl-C ends the process: programs that we have
-/// started end with us.
+/// Does `work` when a second Ctrl-C ends the process, so that programs that were
+/// started end too.
 pub fn at_exit(work: impl FnOnce() + Send + 'static) {
     let mut pending = AT_EXIT.lock().unwrap_or_else(PoisonError::into_inner);
     pending.push(Box::new(work));
@@ -113,8 +113,8 @@ pub fn dimmed(stream: &impl IsTerminal) -> Style {
     }
 }
 
-/// Whether `stream` is a terminal that takes escape codes, and the person does
-/// not mind (<https://no-color.org>).
+/// Whether `stream` is a terminal that takes escape codes, and the user
+/// accepts them (<https://no-color.org>).
 fn has_colours(stream: &impl IsTerminal) -> bool {
     let refused = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
     stream.is_terminal() && !is_dumb() && !refused
@@ -125,7 +125,7 @@ fn is_dumb() -> bool {
     std::env::var_os("TERM").is_some_and(|term| term == "dumb")
 }
 
-/// A progress bar on stderr, shown on a terminal that can redraw a line only.
+/// A progress bar on stderr, shown only on a terminal that can redraw a line.
 pub fn progress(total: u64, what: &'static str) -> ProgressBar {
     let target = if is_dumb() {
         ProgressDrawTarget::hidden()
@@ -142,7 +142,7 @@ pub fn progress(total: u64, what: &'static str) -> ProgressBar {
     bar
 }
 
-/// Moves `bar` to how much of how much is done; breaks off at Ctrl-C.
+/// A callback that moves `bar` to (done, total) and breaks off at Ctrl-C.
 pub fn follow(bar: &ProgressBar) -> impl FnMut(u64, u64) -> ControlFlow<()> + use<'_> {
     |done, total| {
         bar.set_length(total);

@@ -14,7 +14,7 @@ pub(super) struct Curves {
     pub(super) title: String,
     /// What the numbers are.
     pub(super) columns: &'static [&'static str],
-    /// One row a step.
+    /// One row per step.
     pub(super) rows: Vec<Vec<f32>>,
 }
 
@@ -46,7 +46,7 @@ impl Curves {
         Ok(table.into_inner().unwrap_or_default())
     }
 
-    /// One panel a column, below each other.
+    /// One panel per column, one below the other.
     fn picture(&self) -> Result<String, String> {
         let mut svg = String::new();
         let height = PANEL.1 * self.columns.len() as u32;

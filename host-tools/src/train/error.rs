@@ -32,10 +32,10 @@ pub enum TrainError {
         /// What is wrong.
         source: TensorError,
     },
-    /// The engine could not play.
+    /// The rollouts failed.
     #[error("rollouts: {0}")]
     Rollout(#[from] RolloutError),
-    /// The numbers have become useless.
+    /// Training diverged.
     #[error("step {step}: {source}")]
     Diverged {
         /// The step.
@@ -81,13 +81,13 @@ pub enum TrainError {
     /// The curves' picture could not be drawn.
     #[error("drawing the curves: {0}")]
     Picture(String),
-    /// The person said so.
+    /// The user interrupted it.
     #[error("interrupted after step {done}; continue with --resume")]
     Interrupted {
         /// Steps done.
         done: usize,
     },
-    /// There is something already.
+    /// There is an unfinished result already.
     #[error("{} was begun before; continue with --resume, or choose another --out", path.display())]
     Begun {
         /// The stage's folder.

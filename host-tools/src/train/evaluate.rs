@@ -19,11 +19,11 @@ use crate::pack::WeightFormat;
 pub struct EvaluationOptions {
     /// Numbers of sensors.
     pub sensors: Vec<usize>,
-    /// Problems of each number.
+    /// Problems for each number of sensors.
     pub problems: usize,
     /// Samples of each problem at temperature 1.
     pub samples: usize,
-    /// Tokens of a completion at most.
+    /// Most tokens of a completion.
     pub max_tokens: usize,
     /// Weights of the briquette that answers.
     pub weights: WeightFormat,

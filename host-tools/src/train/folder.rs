@@ -13,7 +13,7 @@ use super::model::ModelShape;
 use super::tensors::{Tensors, Values};
 use crate::support::files::write_whole;
 
-/// What stands beside the weights.
+/// What a folder holds in addition to the weights.
 #[derive(Debug, Clone)]
 pub struct Companions {
     /// The whole `tokenizer.json`.

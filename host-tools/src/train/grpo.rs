@@ -73,7 +73,7 @@ impl Training {
         stage.run(&mut learner, &self.task.companions(), step, watch)
     }
 
-    /// Lets the model as it is now answer a batch of prompts.
+    /// Lets the current model answer a batch of prompts.
     fn harvest<B: AutodiffBackend>(
         &self,
         learner: &Learner<B>,

@@ -13,7 +13,7 @@ use super::model::{Model, ModelShape};
 use super::sequence::{Batch, Sequence};
 use super::spread::spread;
 
-/// What is made small.
+/// What is minimised.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Objective {
     /// The cross-entropy of the completions.
@@ -30,7 +30,7 @@ pub enum Objective {
 /// How a step is made.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct StepOptions {
-    /// What is made small.
+    /// What is minimised.
     pub objective: Objective,
     /// Learning rate.
     pub rate: f64,
@@ -57,7 +57,7 @@ pub struct StepReport {
     pub ratio_error: f32,
 }
 
-/// Learning has failed: the numbers are useless from here on.
+/// Training diverged: the weights are useless from here on.
 #[derive(Debug, Clone, Copy, PartialEq, thiserror::Error)]
 #[error("the loss is {loss}: training has diverged; try a lower learning rate")]
 pub struct Diverged {
@@ -75,7 +75,7 @@ pub struct Learner<B: AutodiffBackend> {
     device: B::Device,
 }
 
-/// What one microbatch gives.
+/// The result of one microbatch.
 struct Part<B: AutodiffBackend> {
     gradients: GradientsParams,
     loss: f32,
@@ -104,7 +104,7 @@ impl<B: AutodiffBackend> Learner<B> {
         &self.shape
     }
 
-    /// The device that it lives on.
+    /// The device that holds it.
     pub const fn device(&self) -> &B::Device {
         &self.device
     }

@@ -10,7 +10,7 @@ use super::model::{ModelShape, ShapeError};
 #[derive(Debug, Clone, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Recipe {
-    /// What the model is called.
+    /// The model's name.
     pub name: String,
     /// Decides all random numbers.
     pub seed: u64,
@@ -53,7 +53,7 @@ pub enum TaskRecipe {
 pub struct SftRecipe {
     /// Steps of the optimiser.
     pub steps: usize,
-    /// Sequences a step.
+    /// Sequences per step.
     pub batch: usize,
     /// Sequences that are computed at a time.
     pub microbatch: usize,
@@ -70,7 +70,7 @@ pub struct SftRecipe {
 pub struct GrpoRecipe {
     /// Batches of prompts.
     pub steps: usize,
-    /// Prompts a batch.
+    /// Prompts per batch.
     pub prompts: usize,
     /// Completions of each prompt.
     pub group: usize,
@@ -80,7 +80,7 @@ pub struct GrpoRecipe {
     pub microbatch: usize,
     /// How far a token's probability may move, as a fraction.
     pub clip: f32,
-    /// Tokens of a completion at most.
+    /// Most tokens of a completion.
     pub max_tokens: usize,
     /// Numbers of sensors in prompts.
     pub sensors: Vec<usize>,
@@ -174,7 +174,7 @@ pub enum RecipeError {
         path: PathBuf,
         /// The setting.
         field: &'static str,
-        /// What it is.
+        /// Its value.
         found: String,
         /// What it must be.
         must: &'static str,

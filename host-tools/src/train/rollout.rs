@@ -15,7 +15,7 @@ use crate::checkpoint::{self, CheckpointError};
 use crate::pack::{FormatChoice, PackError, PackOptions, WeightFormat, pack};
 use crate::run::{Arena, BriqFile, LoadError};
 
-/// A checkpoint packed for playing.
+/// A checkpoint packed for rollouts.
 #[derive(Debug)]
 pub struct Player {
     file: BriqFile,
@@ -30,7 +30,7 @@ pub struct PlayOptions {
     pub temperature: f32,
     /// Decides the samples, whatever the number of threads.
     pub seed: u64,
-    /// Tokens at most.
+    /// Most tokens of a completion.
     pub max_tokens: usize,
     /// The token that ends a completion.
     pub end: u32,
@@ -49,7 +49,7 @@ pub struct Completion {
     pub log_probs: Vec<f32>,
 }
 
-/// Why the engine could not play.
+/// Why rollouts failed.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum RolloutError {

@@ -14,7 +14,7 @@ pub struct Sequence {
     pub policy: Option<Rollout>,
 }
 
-/// How a completion came about, and what came of it.
+/// How a completion was sampled, and its advantage.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct Rollout {
     /// How much better than its group the completion was.

@@ -41,10 +41,10 @@ struct State {
 }
 
 impl Stage {
-    /// Makes all steps that are left with `step`, which returns a row of the
+    /// Makes the remaining steps with `step`, which returns a row of the
     /// curves, and writes the model. `watch` is told each step done and its
-    /// row, and stops the work by returning `false`; what was learnt is saved
-    /// then.
+    /// row, and stops the work by returning `false`; what was learnt is then
+    /// saved.
     pub(super) fn run<B: AutodiffBackend>(
         &mut self,
         learner: &mut Learner<B>,
@@ -110,7 +110,7 @@ impl Stage {
         self.write_curves()
     }
 
-    /// Takes a saved state up, if there is one; returns the steps done.
+    /// Restores a saved state, if there is one; returns the steps done.
     fn resume<B: AutodiffBackend>(
         &mut self,
         learner: &mut Learner<B>,

@@ -74,7 +74,7 @@ pub fn import<B: Backend>(
     }
 }
 
-/// Where a walk through the model is.
+/// The position of a walk through the model.
 #[derive(Default)]
 struct Path(Vec<String>);
 

@@ -7,8 +7,10 @@ use rand_xoshiro::Xoshiro256PlusPlus;
 use serde_json::{Value, json};
 use tokenizers::models::bpe::{BPE, BpeTrainer};
 use tokenizers::pre_tokenizers::byte_level::ByteLevel;
-use tokenizers::{AddedToken, DecoderWrapper, NormalizerWrapper, PostProcessorWrapper};
-use tokenizers::{PreTokenizerWrapper, TokenizerBuilder};
+use tokenizers::{
+    AddedToken, DecoderWrapper, NormalizerWrapper, PostProcessorWrapper, PreTokenizerWrapper,
+    TokenizerBuilder, TokenizerImpl,
+};
 
 use super::folder::Companions;
 use super::sequence::Sequence;
@@ -50,6 +52,12 @@ pub enum TextCorpusError {
     },
 }
 
+impl From<tokenizers::Error> for TextCorpusError {
+    fn from(error: tokenizers::Error) -> Self {
+        Self::Tokenizer(error.to_string())
+    }
+}
+
 impl TextCorpus {
     /// Reads `files` and trains a byte-level tokenizer on them.
     ///
@@ -67,34 +75,11 @@ impl TextCorpus {
             })
         };
         let texts = files.iter().map(read).collect::<Result<Vec<_>, _>>()?;
-        let fail = |error: tokenizers::Error| TextCorpusError::Tokenizer(error.to_string());
-        let byte_level = ByteLevel::new(false, true, true);
-        let mut tokenizer = TokenizerBuilder::<
-            BPE,
-            NormalizerWrapper,
-            PreTokenizerWrapper,
-            PostProcessorWrapper,
-            DecoderWrapper,
-        >::new()
-        .with_model(BPE::default())
-        .with_pre_tokenizer(Some(byte_level.into()))
-        .with_decoder(Some(byte_level.into()))
-        .build()
-        .map_err(fail)?;
-        let special = |name: &str| AddedToken::from(name, true);
-        let mut trainer = BpeTrainer::builder()
-            .vocab_size(vocab_size)
-            .show_progress(false)
-            .initial_alphabet(ByteLevel::alphabet().into_iter().collect())
-            .special_tokens(vec![special(BEGIN), special(END)])
-            .build();
-        let lines = texts.iter().flat_map(|text| text.split_inclusive('\n'));
-        tokenizer.train(&mut trainer, lines).map_err(fail)?;
-
+        let tokenizer = train_tokenizer(&texts, vocab_size)?;
         let mut tokens = Vec::new();
         for text in &texts {
             tokens.push(0);
-            let encoding = tokenizer.encode_fast(text.as_str(), false).map_err(fail)?;
+            let encoding = tokenizer.encode_fast(text.as_str(), false)?;
             tokens.extend_from_slice(encoding.get_ids());
             tokens.push(1);
         }
@@ -102,29 +87,15 @@ impl TextCorpus {
             let tokens = tokens.len();
             return Err(TextCorpusError::Short { tokens, window });
         }
-        let mut document = serde_json::to_value(&tokenizer)
-            .map_err(|error| TextCorpusError::Tokenizer(error.to_string()))?;
-        document["post_processor"] = json!({
-            "type": "TemplateProcessing",
-            "single": [
-                {"SpecialToken": {"id": BEGIN, "type_id": 0}},
-                {"Sequence": {"id": "A", "type_id": 0}},
-            ],
-            "pair": [
-                {"Sequence": {"id": "A", "type_id": 0}},
-                {"Sequence": {"id": "B", "type_id": 1}},
-            ],
-            "special_tokens": {BEGIN: {"id": BEGIN, "ids": [0], "tokens": [BEGIN]}},
-        });
         Ok(Self {
             vocab_size: tokenizer.get_vocab_size(true),
-            tokenizer: document,
+            tokenizer: document(&tokenizer)?,
             tokens,
             window,
         })
     }
 
-    /// Tokens of the tokenizer.
+    /// Size of the tokenizer's vocabulary.
     pub const fn vocab_size(&self) -> usize {
         self.vocab_size
     }
@@ -146,4 +117,58 @@ impl TextCorpus {
             policy: None,
         }
     }
+}
+
+type BpeBuilder = TokenizerBuilder<
+    BPE,
+    NormalizerWrapper,
+    PreTokenizerWrapper,
+    PostProcessorWrapper,
+    DecoderWrapper,
+>;
+type BpeTokenizer = TokenizerImpl<
+    BPE,
+    NormalizerWrapper,
+    PreTokenizerWrapper,
+    PostProcessorWrapper,
+    DecoderWrapper,
+>;
+
+/// Learns byte-level BPE of `vocab_size` tokens, the two special ones first.
+fn train_tokenizer(texts: &[String], vocab_size: usize) -> Result<BpeTokenizer, TextCorpusError> {
+    let byte_level = ByteLevel::new(false, true, true);
+    let mut tokenizer = BpeBuilder::new()
+        .with_model(BPE::default())
+        .with_pre_tokenizer(Some(byte_level.into()))
+        .with_decoder(Some(byte_level.into()))
+        .build()?;
+    let special = |name: &str| AddedToken::from(name, true);
+    let mut trainer = BpeTrainer::builder()
+        .vocab_size(vocab_size)
+        .show_progress(false)
+        .initial_alphabet(ByteLevel::alphabet().into_iter().collect())
+        .special_tokens(vec![special(BEGIN), special(END)])
+        .build();
+    let lines = texts.iter().flat_map(|text| text.split_inclusive('\n'));
+    tokenizer.train(&mut trainer, lines)?;
+    Ok(tokenizer)
+}
+
+/// The content of `tokenizer.json`: every text begins with [`BEGIN`].
+fn document(tokenizer: &BpeTokenizer) -> Result<Value, TextCorpusError> {
+    let mut document = serde_json::to_value(tokenizer)
+        .map_err(|error| TextCorpusError::Tokenizer(error.to_string()))?;
+    document["post_processor"] = json!({
+        "type": "TemplateProcessing",
+        "single": [
+            {"SpecialToken": {"id": BEGIN, "type_id": 0}},
+            {"Sequence": {"id": "A", "type_id": 0}},
+        ],
+        "pair": [
+            {"Sequence": {"id": "A", "type_id": 0}},
+            {"Sequence": {"id": "B", "type_id": 1}},
+        ],
+        "special_tokens": {BEGIN: {"id": BEGIN, "ids": [0], "tokens": [BEGIN]}},
+    });
+    Ok(document)
 }

@@ -1,11 +1,11 @@
-//! What a template takes for today.
+//! The date that a template sees.
 
 use std::str::FromStr;
 
 use jiff::civil::{Date, DateTime};
 use jiff::fmt::strtime::{BrokenDownTime, Config};
 
-/// Where `strftime_now` has the date from.
+/// Where `strftime_now` takes the date from.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum Clock {
     /// The computer's clock, in its own time zone.
@@ -13,8 +13,8 @@ pub enum Clock {
     System,
     /// Midnight of this day, always.
     Day(Day),
-    /// There is no clock, and no `strftime_now`: templates say then what
-    /// their makers have provided for that.
+    /// There is no clock, and no `strftime_now`: templates then write what
+    /// their makers provided for that.
     Absent,
 }
 
@@ -22,7 +22,7 @@ pub enum Clock {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Day(Date);
 
-/// Why a text is no day.
+/// Why a text is not a day.
 #[derive(Debug, thiserror::Error)]
 #[error("a day is written YYYY-MM-DD, as in 2024-07-26")]
 pub struct DayError;

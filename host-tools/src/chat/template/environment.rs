@@ -1,7 +1,7 @@
 //! Jinja as transformers sets it up.
 //!
 //! Known to differ: macros take no arguments beyond their parameters
-//! (`varargs`, `kwargs`), what filters return can be gone through twice, a
+//! (`varargs`, `kwargs`), what filters return can be iterated twice, a
 //! loop cannot be left out of a `with`, `set` or `filter` block inside of it,
 //! and text that is marked safe does not escape what is added to it.
 
@@ -13,9 +13,9 @@ use minijinja::{Environment, Error, ErrorKind, State, Value};
 
 use super::{Clock, json, python, source};
 
-/// Steps that any template may take: templates come from files of strangers.
+/// Steps that any template may take: templates come from untrusted files.
 const FUEL: u64 = 1_000_000;
-/// Steps more for each byte of a conversation.
+/// Additional steps for each byte of a conversation.
 const FUEL_PER_BYTE: u64 = 200;
 
 /// What errors call the template.

@@ -7,11 +7,11 @@ use minijinja::{Error, ErrorKind, State, Value};
 
 use super::python::{arguments, float};
 
-/// How deep values may lie in each other.
+/// How deeply values may be nested.
 const MAX_DEPTH: usize = 200;
 
 /// `value | tojson(ensure_ascii, indent, separators, sort_keys)`: keys in
-/// their order, a space behind separators, and nothing escaped for HTML.
+/// their order, a space after separators, and nothing escaped for HTML.
 pub(super) fn tojson(
     state: &State<'_, '_>,
     value: &Value,

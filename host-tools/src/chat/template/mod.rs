@@ -45,7 +45,7 @@ impl Message {
         }
     }
 
-    /// Whether `character` stands in one of its texts.
+    /// Whether `character` occurs in one of its texts.
     pub(crate) fn mentions(&self, character: char) -> bool {
         self.texts().any(|text| text.contains(character))
     }
@@ -74,7 +74,7 @@ pub struct ChatTemplate {
     pub bos_token: String,
     /// Text of the end-of-text token.
     pub eos_token: String,
-    /// What the template takes for today.
+    /// The date that the template sees.
     pub clock: Clock,
 }
 

@@ -1,4 +1,4 @@
-//! Trying a template before it is packed, where a person can still act.
+//! Trying a template before it is packed, while it can still be corrected.
 
 use minijinja::context;
 use minijinja::value::Value;
@@ -21,7 +21,7 @@ const THOUGHT: &str = "<think>\nqzv is thought.\n</think>\n\nqzv is said.";
 
 impl ChatTemplate {
     /// Renders what a model is used for: a message, and a system prompt, a
-    /// history, thoughts and tools beside it. Returns what cannot be rendered
+    /// history, thoughts and tools in addition. Returns what cannot be rendered
     /// and why, one by one.
     ///
     /// # Errors
@@ -52,7 +52,7 @@ impl ChatTemplate {
         Ok(lacks.0)
     }
 
-    /// Tries an answer behind `opening`, and one with a thought in it.
+    /// Tries an answer after `opening`, and one with a thought in it.
     fn try_history(&self, opening: &[Message], lacks: &mut Lacks) {
         let render = |answer: &str| {
             let turns = [

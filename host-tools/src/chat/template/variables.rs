@@ -2,7 +2,7 @@
 
 use minijinja::value::Value;
 
-/// The value of `json`, with the keys of objects in their order.
+/// The value of `json`, with the keys of objects in their original order.
 pub(super) fn from_json(json: &serde_json::Value) -> Value {
     match json {
         serde_json::Value::Null => Value::from(()),

@@ -23,7 +23,7 @@ pub(super) const fn from_code(code: u32) -> Option<Encoding> {
     })
 }
 
-/// The name of a type that we do not read.
+/// The name of a format that cannot be read.
 pub(super) fn name_of(code: u32) -> String {
     let name = match code {
         9 => "Q8_1",

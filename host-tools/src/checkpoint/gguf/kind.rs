@@ -5,7 +5,7 @@ use briquette_engine::blob::Attention;
 use super::metadata::Metadata;
 use crate::checkpoint::{ImportError, Model};
 
-/// Refuses files of something else than a model.
+/// Refuses files that hold anything but a model.
 pub(super) fn check(metadata: &Metadata) -> Result<(), ImportError> {
     let advice = match metadata.string("general.type")? {
         None | Some("model") => return Ok(()),

@@ -1,4 +1,4 @@
-//! Keys and values, and typed questions about them.
+//! Keys and values, and typed access to them.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -44,7 +44,7 @@ impl ValueType {
         })
     }
 
-    /// Bytes that a value takes at least.
+    /// Fewest bytes of a value.
     pub(super) const fn least_bytes(self) -> u64 {
         match self {
             Self::U8 | Self::I8 | Self::Bool => 1,
@@ -177,7 +177,7 @@ impl Metadata {
         }
     }
 
-    /// A string for people: what is not UTF-8 in it is replaced, and said.
+    /// A string for people: what is not UTF-8 in it is replaced, with a warning.
     pub(super) fn shown(&self, key: &str) -> Result<Option<String>, ImportError> {
         if let Some(Value::Bytes(bytes)) = self.get(key) {
             let text = String::from_utf8_lossy(bytes).into_owned();

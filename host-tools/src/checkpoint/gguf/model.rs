@@ -7,7 +7,7 @@ use super::rope::Rope;
 use super::store::Gguf;
 use crate::checkpoint::{ImportError, Model, Rows, TensorStore};
 
-/// Architectures that we know.
+/// Supported architectures.
 const ARCHITECTURES: [&str; 5] = ["llama", "qwen2", "qwen3", "qwen3moe", "deepseek2"];
 
 /// Keys that would change the result in ways that the engine does not compute,
@@ -112,7 +112,7 @@ fn read_rope_factors(file: &mut Gguf, len: usize) -> Result<Vec<f32>, ImportErro
     Ok(rows.values)
 }
 
-/// Questions about one architecture's keys.
+/// Typed access to one architecture's keys.
 pub(super) struct Keys<'a> {
     file: &'a Gguf,
     architecture: &'a str,

@@ -1,7 +1,7 @@
 //! The header of a GGUF file: metadata and the table of tensors.
 //!
 //! Nothing in the file is trusted: no count or length makes us allocate more
-//! than the file's own size could back up.
+//! than the file's own size allows.
 
 use std::collections::HashMap;
 use std::fs::File;
@@ -31,7 +31,7 @@ pub(super) struct Stored {
     pub(super) bytes: u64,
 }
 
-/// Dimensions that ggml tensors have at most.
+/// Most dimensions of a ggml tensor.
 const MAX_DIMENSIONS: u32 = 4;
 
 /// Reads and checks everything before the tensors' bytes.

@@ -9,7 +9,7 @@
 //! | `scaling.yarn_beta_fast`, `scaling.yarn_beta_slow` | YaRN's bounds, 32 and 1 |
 //! | `scaling.yarn_log_multiplier` | `deepseek2` only: a tenth of `mscale_all_dim` |
 //! | `scaling.yarn_ext_factor`, `scaling.yarn_attn_factor` | refused unless they change nothing |
-//! | `scaling.finetuned` | means nothing to the result |
+//! | `scaling.finetuned` | does not change the result |
 //!
 //! In `deepseek2` files YaRN's temperature stands on the scores, squared, and
 //! cancels out of cosines and sines: the converter keeps one of the two

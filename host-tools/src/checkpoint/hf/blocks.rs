@@ -7,7 +7,7 @@
 
 use crate::checkpoint::ImportError;
 
-/// What follows a tensor's name in that of its scales.
+/// The suffix that makes a tensor's name that of its scales.
 pub(super) const SCALES: &str = "_scale_inv";
 
 /// Rows and columns of a block (`quantization_config.weight_block_size`).

@@ -1,4 +1,4 @@
-//! Reading the small files beside the weights, never more than a limit.
+//! Reading the small files next to the weights, never more than a limit.
 
 use std::fs::File;
 use std::io::{self, Read};
@@ -60,8 +60,7 @@ pub(super) fn open(path: &Path) -> Result<File, ImportError> {
     })
 }
 
-/// The text of the file, whose marks of another system are taken off: a byte
-/// order mark.
+/// The text of the file, without a byte order mark.
 ///
 /// # Errors
 /// As [`bytes`], and if it is something else than it should be.

@@ -39,8 +39,8 @@ pub(super) struct TensorEntry {
 }
 
 impl Shard {
-    /// Opens `path` and checks its header: that it is JSON, that no name stands
-    /// there twice, that the tensors follow each other without gap or overlap,
+    /// Opens `path` and checks its header: that it is JSON, that no name occurs
+    /// twice, that the tensors follow each other without gap or overlap,
     /// have as many bytes as shape and type ask for, and fill the file exactly.
     ///
     /// # Errors
@@ -157,8 +157,8 @@ fn entries(metadata: &Metadata) -> HashMap<String, TensorEntry> {
     metadata.tensors().into_iter().map(entry).collect()
 }
 
-/// A JSON object of which only this is kept: that no key stands in it twice,
-/// which the map behind [`Metadata`] would not notice.
+/// A JSON object that is only checked for keys that occur twice, which the map
+/// inside [`Metadata`] would not notice.
 struct DistinctNames;
 
 impl<'de> Deserialize<'de> for DistinctNames {

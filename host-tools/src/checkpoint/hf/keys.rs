@@ -16,7 +16,7 @@ const MAX_SIZE: u64 = i32::MAX as u64;
 pub(super) struct Keys<'a> {
     path: &'a Path,
     object: &'a Map<String, Value>,
-    /// What stands before a key in messages: the enclosing keys.
+    /// The prefix of a key in messages: the enclosing keys.
     prefix: &'a str,
 }
 
@@ -62,7 +62,7 @@ impl<'a> Keys<'a> {
         self.to_count(key, value, 1)
     }
 
-    /// A size of at least 1, with what its absence means.
+    /// A size of at least 1, with its default.
     pub(super) fn size_or(&self, key: &str, default: u32) -> Result<u32, ImportError> {
         self.get(key)
             .map_or(Ok(default), |value| self.to_count(key, value, 1))
@@ -104,7 +104,7 @@ impl<'a> Keys<'a> {
         }
     }
 
-    /// A number greater than 0, with what its absence means.
+    /// A number greater than 0, with its default.
     pub(super) fn positive_or(&self, key: &str, default: f64) -> Result<f64, ImportError> {
         let number = self.number(key)?.unwrap_or(default);
         if number as f32 > 0.0 {
@@ -113,7 +113,7 @@ impl<'a> Keys<'a> {
         Err(self.bad(key, number, "a number greater than 0"))
     }
 
-    /// A truth value, with what its absence means.
+    /// A truth value, with its default.
     pub(super) fn flag_or(&self, key: &str, default: bool) -> Result<bool, ImportError> {
         self.get(key).map_or(Ok(default), |value| {
             value

@@ -2,7 +2,7 @@
 //!
 //! - Tables of RoPE and masks (`rotary_emb.…`, `masked_bias`), which old
 //!   versions of transformers stored: they are computed from the configuration.
-//! - A head that is the embedding: it repeats that.
+//! - A head that repeats the embedding.
 //! - Layers after the configuration's own, as for multi-token prediction.
 //! - Other inputs than text: towers for images and sound and what joins them.
 //!
@@ -31,7 +31,7 @@ const OTHER_INPUTS: [&str; 16] = [
     "audio_projection_layer",
 ];
 
-/// What decides about a model's leftovers.
+/// What decides which of a model's tensors are leftovers.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Whole {
     /// Layers that are read, that for multi-token prediction included.

@@ -7,7 +7,7 @@ use super::keys::Keys;
 use super::settings::Description;
 use crate::checkpoint::ImportError;
 
-/// The widest that heads side by side may be.
+/// The largest width of all heads together.
 const MAX_WIDTH: u64 = i32::MAX as u64;
 
 /// Checks products of sizes, the experts' groups and derived factors.

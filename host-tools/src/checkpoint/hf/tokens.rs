@@ -6,8 +6,8 @@
 //! vocabularies behind in `config.json`). The tokenizer's own `eos_token` ends
 //! an answer too, which transformers leaves to the caller: vLLM and llama.cpp
 //! end there, and a chat that runs on after its `<|im_end|>` because
-//! `generation_config.json` still has the base model's `<|endoftext|>` is of no
-//! use to anybody.
+//! `generation_config.json` still has the base model's `<|endoftext|>` is
+//! useless.
 //!
 //! *What a template sees* as `bos_token` and `eos_token` is the tokenizer's
 //! too, or nothing: never an id of `config.json`.
@@ -63,7 +63,7 @@ pub(super) fn ends(
 }
 
 /// The text of a special token, such as `bos_token`: in `tokenizer_config.json`,
-/// or in `special_tokens_map.json`, which counts as in transformers only beside
+/// or in `special_tokens_map.json`, which counts, as in transformers, only with
 /// configurations that do not list the added tokens themselves.
 pub(super) fn special_token<'a>(
     tokenizer_config: Option<&'a Value>,

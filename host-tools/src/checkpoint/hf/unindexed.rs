@@ -1,5 +1,5 @@
-//! Weights in a folder that has neither `model.safetensors` nor an index: which
-//! files they are is told by their names.
+//! Weights in a folder that has neither `model.safetensors` nor an index: their
+//! names tell which files they are.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -64,7 +64,7 @@ fn shard(name: &str) -> Option<(&str, u32, u32)> {
     Some((model, number.parse().ok()?, count))
 }
 
-/// What is said of a folder without weights that are read.
+/// The error for a folder without weights that can be read.
 fn no_weights(folder: &Path) -> String {
     const SINGLE: &str = "model.safetensors";
     let names = locate::names(folder);

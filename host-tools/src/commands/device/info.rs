@@ -115,33 +115,43 @@ fn write_page(out: &mut impl Write, info: &DeviceInfo, statistics: &Statistics) 
         ("prefill", statistics.prefill),
         ("decode", statistics.decode),
     ] {
-        write!(
-            out,
-            "  {name:<11} {:>11}",
-            format!("{} tokens", work.tokens)
-        )?;
-        if let Some(seconds) = seconds_of(work, statistics.ticks_per_second) {
-            write!(
-                out,
-                "  {} ticks, {:.1} tokens/s",
-                work.ticks,
-                work.tokens as f64 / seconds
-            )?;
-        }
-        let touched = work.weight_bytes + work.kv_bytes;
-        if let Some(touched) = touched.checked_div(work.tokens) {
-            write!(out, ", {} touched per token", bytes(touched))?;
-        }
-        let fetched = work.expert_hits + work.expert_misses;
-        if fetched > 0 {
-            write!(
-                out,
-                "; {:.1} % of experts were in memory, {} read from storage",
-                100.0 * work.expert_hits as f64 / fetched as f64,
-                bytes(work.storage_bytes)
-            )?;
-        }
-        writeln!(out)?;
+        write_work(out, name, work, statistics.ticks_per_second)?;
     }
     Ok(())
+}
+
+/// What one kind of work has cost so far.
+fn write_work(
+    out: &mut impl Write,
+    name: &str,
+    work: Work,
+    ticks_per_second: u32,
+) -> io::Result<()> {
+    write!(
+        out,
+        "  {name:<11} {:>11}",
+        format!("{} tokens", work.tokens)
+    )?;
+    if let Some(seconds) = seconds_of(work, ticks_per_second) {
+        write!(
+            out,
+            "  {} ticks, {:.1} tokens/s",
+            work.ticks,
+            work.tokens as f64 / seconds
+        )?;
+    }
+    let touched = work.weight_bytes + work.kv_bytes;
+    if let Some(touched) = touched.checked_div(work.tokens) {
+        write!(out, ", {} touched per token", bytes(touched))?;
+    }
+    let fetched = work.expert_hits + work.expert_misses;
+    if fetched > 0 {
+        write!(
+            out,
+            "; {:.1} % of experts were in memory, {} read from storage",
+            100.0 * work.expert_hits as f64 / fetched as f64,
+            bytes(work.storage_bytes)
+        )?;
+    }
+    writeln!(out)
 }

@@ -69,8 +69,8 @@ pub(crate) struct PatienceArgs {
 }
 
 impl PatienceArgs {
-    /// How long to wait, if nothing else was said as long as `hello` for the device
-    /// to say who it is.
+    /// How long to wait: unless an option says otherwise, as long as `hello` for the
+    /// device to say who it is.
     pub(crate) fn patience(&self, hello: Duration) -> Patience {
         match self.timeout.map(Duration::from_secs_f32) {
             Some(patience) => Patience {

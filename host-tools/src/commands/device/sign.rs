@@ -105,7 +105,7 @@ pub(super) fn sign(args: &SignArgs) -> Result<(), CommandError> {
     Ok(())
 }
 
-/// What the target that a person calls `name` calls itself.
+/// The name by which the target called `name` knows itself.
 ///
 /// # Errors
 /// If there is none, or the briquette does not fit it.

@@ -49,7 +49,7 @@ pub(crate) fn talk(client: &mut Client, args: &TalkArgs) -> Result<(), CommandEr
     }
 }
 
-/// What came of a prompt.
+/// The answer to a prompt.
 struct Answer {
     written: Written,
     stop: StopReason,
@@ -110,7 +110,7 @@ fn chat(client: &mut Client, args: &TalkArgs) -> Result<(), CommandError> {
     }
 }
 
-/// Lets the device answer; shows the text meanwhile unless JSON is wanted.
+/// Lets the device answer; shows the text as it comes unless JSON is wanted.
 fn ask(client: &mut Client, args: &TalkArgs, text: &str) -> Result<Answer, CommandError> {
     let sampled = args.temp > 0.0;
     let seed = args

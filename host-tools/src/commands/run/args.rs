@@ -82,7 +82,7 @@ pub(crate) struct Args {
     /// Seed of the generator [default: from the clock if --temp is not 0]
     #[arg(long, value_name = "S", allow_hyphen_values = true, value_parser = numbers::seed)]
     pub(super) seed: Option<u64>,
-    /// What the chat template takes for today [default: the computer's date]
+    /// The date that the chat template sees [default: the computer's date]
     #[arg(long, value_name = "YYYY-MM-DD")]
     pub(super) date: Option<Day>,
     /// Show the prompt as the model gets it: the rendered text and its token ids,
@@ -117,7 +117,7 @@ impl Args {
         Ok(options)
     }
 
-    /// Tells what the model does not have that was asked for.
+    /// Warns of what was asked for and the model does not have.
     pub(super) fn warn_of_lacks(&self, text: &TextModel<'_>) {
         if !self.raw && !text.has_chat_template() {
             tracing::warn!("the model has no chat template: the prompt is continued as it stands");

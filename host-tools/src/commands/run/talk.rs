@@ -39,7 +39,7 @@ impl<'s, 't, 'a> Talk<'s, 't, 'a> {
         }
     }
 
-    /// Takes in what an earlier run has left.
+    /// Restores the cache that an earlier run has left.
     pub(super) fn read_prompt_cache(&mut self) -> Result<(), CommandError> {
         let Some(path) = &self.args.prompt_cache else {
             return Ok(());
@@ -57,7 +57,7 @@ impl<'s, 't, 'a> Talk<'s, 't, 'a> {
         }
     }
 
-    /// Leaves the cache of `prompt` to later runs, unless an earlier one has.
+    /// Leaves the cache of `prompt` to later runs, unless there is one already.
     fn write_prompt_cache(&self, prompt: &Prompt) -> Result<(), CommandError> {
         match &self.args.prompt_cache {
             Some(path) if !path.exists() => {
@@ -79,7 +79,7 @@ impl<'s, 't, 'a> Talk<'s, 't, 'a> {
         Ok(self.text.chat_prompt(&messages)?)
     }
 
-    /// Tells what the answer to one prompt has cost.
+    /// Reports on the answer to one prompt.
     pub(super) fn report(
         &self,
         prompt: &Prompt,
@@ -100,8 +100,8 @@ impl<'s, 't, 'a> Talk<'s, 't, 'a> {
         }
     }
 
-    /// Reads a line, answers, and so on. A model whose template shows only one
-    /// message starts afresh with each line.
+    /// Answers line after line. A model whose template shows only one message
+    /// starts over with each line.
     pub(super) fn chat(&mut self, lines: &mut dyn BufRead) -> Result<(), CommandError> {
         let style = terminal::style(AnsiColor::Green, &io::stderr());
         let remembers = self.args.raw || self.text.has_turns();
@@ -143,7 +143,7 @@ impl<'s, 't, 'a> Talk<'s, 't, 'a> {
         system.map(|text| Message::new("system", text)).collect()
     }
 
-    /// Generates; returns the answer and its text, shown meanwhile if wanted:
+    /// Generates; returns the answer and its text, shown as it comes if `show`:
     /// the thought on stderr, so that only the answer goes down a pipe. Ends
     /// at the next token when there is no reader any more.
     pub(super) fn answer(

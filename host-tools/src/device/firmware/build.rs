@@ -51,7 +51,7 @@ impl Checkout {
         &self.0
     }
 
-    /// Where what is built is kept.
+    /// The folder of build results.
     pub fn build_folder(&self) -> PathBuf {
         self.0.join("firmware/boards/target")
     }

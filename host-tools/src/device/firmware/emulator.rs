@@ -15,7 +15,7 @@ const TOOL: &str = "qemu-system-arm";
 const INSTALL: &str = "sudo apt-get install qemu-system-arm (or your system's QEMU package)";
 /// How long QEMU may take to start.
 const START: Duration = Duration::from_secs(20);
-/// How often it is looked after.
+/// How often it is checked.
 const LOOK: Duration = Duration::from_millis(20);
 
 /// A board in QEMU. It ends when this is dropped.
@@ -139,7 +139,7 @@ impl Emulator {
         qemu.try_wait().ok().flatten()
     }
 
-    /// Waits until the board ends or the person wants it to.
+    /// Waits until the board ends or the user ends it.
     ///
     /// # Errors
     /// If the board ends by itself.

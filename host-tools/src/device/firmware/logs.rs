@@ -62,7 +62,7 @@ fn is_error(line: &str) -> bool {
 }
 
 impl Drop for Shown {
-    /// Waits for the last line: the board has ended before.
+    /// Waits for the last line: the board has ended by now.
     fn drop(&mut self) {
         if let Some(lines) = self.lines.take() {
             let _ = lines.join();

@@ -6,7 +6,7 @@ use super::{FirmwareError, Program};
 use crate::support::terminal;
 
 const TOOL: &str = "probe-rs";
-/// Where probe-rs itself looks for a choice.
+/// The variable in which probe-rs itself looks for a choice.
 const CHOICE: &str = "PROBE_RS_PROBE";
 /// Version 0.32.0 mostly fails on the RP2350, where 0.31.0 works (probe-rs#4302).
 const INSTALL: &str =
@@ -72,7 +72,7 @@ impl Probe<'_> {
         arguments(&mut command)
             // Our standard output is the answers'.
             .stdout(Stdio::from(std::io::stderr()))
-            // It would ask which of several probes is meant, there and only there.
+            // probe-rs would ask there which of several probes is meant.
             .stdin(Stdio::null());
         let install = if self.takes_uf2 {
             INSTALL_OR_UF2
@@ -112,7 +112,7 @@ impl Probe<'_> {
     }
 }
 
-/// The probes that probe-rs finds, a line each, as in `[0]: Debug Probe -- 2e8a:000c:E661 (CMSIS-DAP)`.
+/// The probes that probe-rs finds, one per line, as in `[0]: Debug Probe -- 2e8a:000c:E661 (CMSIS-DAP)`.
 fn plugged_in() -> Vec<String> {
     let listed = Command::new(TOOL).arg("list").stdin(Stdio::null()).output();
     let Ok(listed) = listed else {

@@ -1,4 +1,4 @@
-//! Programs as UF2 files, which boards take that show up as a USB drive.
+//! Programs as UF2 files, for boards that show up as a USB drive.
 //!
 //! The format is Microsoft's (<https://github.com/microsoft/uf2>): blocks of 512
 //! bytes, each with 256 bytes of flash and where they go.
@@ -28,7 +28,7 @@ const SECOND_MAGIC: u32 = 0x9E5D_5157;
 const LAST_MAGIC: u32 = 0x0AB1_6F30;
 /// The family is there, in the place of a file's size.
 const FAMILY_PRESENT: u32 = 0x2000;
-/// There are tags behind the page.
+/// There are tags after the page.
 const EXTENSIONS_PRESENT: u32 = 0x8000;
 /// The tag of a block that is not meant for flash.
 const IGNORE_BLOCK: u32 = 0x9957_E304;
@@ -38,7 +38,7 @@ const ABSOLUTE: u32 = 0xE48B_FF57;
 /// The families of the RP2350: Arm secure, RISC-V, Arm not secure.
 const RP2350: RangeInclusive<u32> = 0xE48B_FF59..=0xE48B_FF5B;
 
-/// Why there is no UF2 file.
+/// Why a UF2 file could not be made.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Uf2Error {

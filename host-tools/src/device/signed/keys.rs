@@ -11,7 +11,7 @@ use ed25519_dalek::pkcs8::{DecodePrivateKey, EncodePrivateKey, KeypairBytes};
 
 use super::UpdateError;
 
-/// Makes a new key: the secret one at `secret`, for its owner's eyes only, the
+/// Makes a new key: the secret one at `secret`, readable by its owner alone, the
 /// public one at `public`.
 ///
 /// # Errors
@@ -33,7 +33,7 @@ pub fn generate(secret: &Path, public: &Path) -> Result<SigningKey, UpdateError>
     let random = getrandom::fill(&mut seed);
     random.map_err(|error| io_error(secret, io::Error::other(error)))?;
     let key = SigningKey::from_bytes(&seed);
-    // Without the public half, which not every reader of such files knows.
+    // Without the public half, which not every reader of such files accepts.
     let pair = KeypairBytes {
         secret_key: seed,
         public_key: None,

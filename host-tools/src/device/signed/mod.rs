@@ -21,7 +21,7 @@ use crate::support::files;
 
 pub use keys::{generate, read_secret};
 
-/// Why there is no update.
+/// Why an update could not be made or read.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum UpdateError {
@@ -140,7 +140,7 @@ impl Update {
     /// Writes it as a file.
     ///
     /// # Errors
-    /// If the disk does not take it; then what was there stays.
+    /// If it cannot be written; the file is then as it was before.
     pub fn write(&self, path: &Path) -> Result<(), UpdateError> {
         let bytes = [&self.metadata[..], &self.signature, &self.blob].concat();
         files::write_whole(path, &bytes).map_err(|source| UpdateError::Io {
@@ -149,8 +149,8 @@ impl Update {
         })
     }
 
-    /// CRC-32 of the logits after each of `ids`, computed here: what a device
-    /// must say too. Ids beyond the context are left out.
+    /// CRC-32 of the logits after each of `ids`, computed here: a device must
+    /// report the same. Ids beyond the context are left out.
     ///
     /// # Errors
     /// If the model cannot be run.

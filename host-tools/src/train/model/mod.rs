@@ -45,7 +45,7 @@ enum FeedForward<B: Backend> {
     Experts(Experts<B>),
 }
 
-/// What a batch gives.
+/// The result of a batch.
 #[derive(Debug)]
 pub struct Output<B: Backend> {
     /// [batch * length, vocabulary].

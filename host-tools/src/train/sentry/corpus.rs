@@ -6,7 +6,7 @@ use rand_xoshiro::Xoshiro256PlusPlus;
 
 use super::{Problem, Reading, Verdict, Word};
 
-/// How an answer of the corpus came about.
+/// How an answer of the corpus was made.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Habit {
     /// Does not think, guesses; right one time in ten.

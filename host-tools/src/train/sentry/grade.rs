@@ -3,7 +3,7 @@
 
 use super::{Problem, Word};
 
-/// What the rules say of a completion.
+/// The grade of a completion.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Grade {
     /// The first answer between tags names just the sensors that are out of

@@ -71,7 +71,7 @@ fn indent(
         if nth > 0 {
             indented.push('\n');
         }
-        // The first line is set in even if it is blank.
+        // The first line is indented even if it is blank.
         if if nth == 0 {
             first
         } else {
@@ -85,7 +85,7 @@ fn indent(
     Ok(indented)
 }
 
-/// A whole number: 0, or the default, where there is none to be had.
+/// A whole number: 0, or the default, where there is none.
 fn int(
     state: &State<'_, '_>,
     value: Value,
@@ -105,7 +105,7 @@ fn int(
     Ok(number.unwrap_or(default))
 }
 
-/// A number: 0.0, or the default, where there is none to be had.
+/// A number: 0.0, or the default, where there is none.
 fn float(
     state: &State<'_, '_>,
     value: Value,

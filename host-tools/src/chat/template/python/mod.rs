@@ -60,7 +60,7 @@ pub(super) fn float(number: f64) -> String {
     }
 }
 
-/// What Python counts as white space.
+/// What Python counts as whitespace.
 fn is_space(letter: char) -> bool {
     letter.is_whitespace() || ('\u{1c}'..='\u{1f}').contains(&letter)
 }

@@ -43,7 +43,7 @@ fn split(text: &str, args: &[Value], from_right: bool) -> Result<Value, Error> {
     Ok(list(pieces.into_iter().map(Value::from)))
 }
 
-/// What stands between white space, and the rest behind `limit` words.
+/// The words between whitespace, and the rest after `limit` words.
 fn words(text: &str, limit: usize) -> Vec<&str> {
     let mut words = Vec::new();
     let mut rest = text.trim_start_matches(is_space);
@@ -107,7 +107,7 @@ fn first_line(text: &str) -> (usize, usize) {
     }
 }
 
-/// What stands before the first (or last) separator, it, and what follows.
+/// The text before the first (or last) separator, the separator, and the rest.
 fn partition(text: &str, args: &[Value], from_right: bool) -> Result<Value, Error> {
     let (separator,): (&str,) = from_args(args)?;
     if separator.is_empty() {

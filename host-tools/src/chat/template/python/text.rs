@@ -218,15 +218,15 @@ fn pad(state: &State<'_, '_>, text: &str, method: &str, args: &[Value]) -> Resul
     Ok(Value::from(format!("{before}{text}{}", sides.as_str())))
 }
 
-/// What `text` lacks to be `width` letters wide.
+/// What `text` needs to be `width` letters wide.
 fn padding(state: &State<'_, '_>, text: &str, width: usize, fill: char) -> Result<String, Error> {
     let missing = width.saturating_sub(text.chars().count());
     charge(state, missing.saturating_mul(fill.len_utf8()))?;
     Ok(std::iter::repeat_n(fill, missing).collect())
 }
 
-/// Pays for `bytes` of text before they are made: templates come from files
-/// of strangers.
+/// Counts `bytes` of text as steps before they are made: templates come from
+/// untrusted files.
 fn charge(state: &State<'_, '_>, bytes: usize) -> Result<(), Error> {
     state.consume_fuel(bytes as u64 / 64)
 }

@@ -4,7 +4,7 @@ use minijinja::{Error, ErrorKind};
 
 use super::tokens::Tag;
 
-/// Tokens of one tag: each may make an expression one step deeper.
+/// Most tokens of one tag: each may nest an expression one level deeper.
 const MAX_TOKENS: usize = 5_000;
 
 /// Looks at one tag after the other.

@@ -1,6 +1,6 @@
 //! A template's source, rewritten where minijinja reads it differently.
 //!
-//! Jinja2 makes every line break a line feed, keeps the line break behind
+//! Jinja2 makes every line break a line feed, keeps the line break after
 //! `{% raw %}`, leaves unknown escapes in strings alone, formats strings with
 //! `%`, gives blocks that keep their text a scope, and lets macros see all
 //! variables around them; transformers adds `{% generation %}`.
@@ -53,7 +53,7 @@ fn pieces(source: &str) -> Vec<Piece<'_>> {
         pieces.push(Piece::Verbatim(&rest[..start]));
         rest = &rest[start..];
         let Some(length) = take_tag(rest, &mut pieces) else {
-            // It never ends: minijinja says so.
+            // It never ends: minijinja reports that.
             break;
         };
         rest = &rest[length..];

@@ -1,11 +1,11 @@
-//! A tag as minijinja has to read it.
+//! A tag rewritten for minijinja.
 
 use super::scope::Names;
 use super::tokens::{BETWEEN_OPERANDS, Kind, Tag, Token};
 use crate::chat::template::environment::GENERATION;
 use crate::chat::template::python::{EACH, REMAINDER};
 
-/// Brackets in brackets; minijinja refuses what goes deeper.
+/// Depth of nested brackets; minijinja refuses more.
 const MAX_DEPTH: usize = 100;
 
 /// What holds the names that a macro sees.
@@ -112,7 +112,7 @@ fn verbatim(token: &Token<'_>) -> String {
 }
 
 /// Reads expressions as far as `a % b` makes it necessary; each method returns
-/// the text of what it has read, or nothing if brackets nest too deep.
+/// the text of what it has read, or nothing if brackets are nested too deeply.
 struct Expressions<'t, 's> {
     tokens: &'t [Token<'s>],
     depth: usize,
@@ -241,7 +241,7 @@ impl<'s> Expressions<'_, 's> {
                 }
             }
             Some(token) if begins_operand(token) => self.take(out),
-            // Whatever is wrong here, minijinja says so.
+            // minijinja reports whatever is wrong here.
             _ => {}
         }
         Some(())
@@ -268,7 +268,7 @@ fn begins_operand(token: Token<'_>) -> bool {
     }
 }
 
-/// The white space at the beginning of `text`, and the rest.
+/// The whitespace at the beginning of `text`, and the rest.
 fn split_lead(text: &str) -> (&str, &str) {
     text.split_at(text.len() - text.trim_start().len())
 }
@@ -302,7 +302,7 @@ fn push_string(out: &mut String, string: &str) {
     out.push_str(rest);
 }
 
-/// Digits behind `\U`.
+/// Digits after `\U`.
 const LONG_ESCAPE: usize = 8;
 
 /// The character of `\UXXXXXXXX`, unless it means something in a string.

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::Piece;
 use super::tokens::{BETWEEN_OPERANDS, Kind, Tag};
 
-/// Names in the order of the alphabet.
+/// Names in alphabetical order.
 pub(super) type Names<'s> = BTreeSet<&'s str>;
 
 /// The names in the body of each macro, by the place of the tag that opens it.

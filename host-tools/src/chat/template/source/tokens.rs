@@ -2,10 +2,10 @@
 
 /// A statement or an expression between its delimiters.
 pub(super) struct Tag<'s> {
-    /// `{{` or `{%`, with the sign behind it if there is one.
+    /// `{{` or `{%`, with the sign after it if there is one.
     pub(super) open: &'s str,
     pub(super) tokens: Vec<Token<'s>>,
-    /// What stands before `close` and is white space.
+    /// The whitespace before `close`.
     pub(super) trail: &'s str,
     /// `}}` or `%}`, with the sign before it if there is one.
     pub(super) close: &'s str,
@@ -16,7 +16,7 @@ pub(super) struct Tag<'s> {
 /// A word, a string, a number or an operator.
 #[derive(Clone, Copy)]
 pub(super) struct Token<'s> {
-    /// The white space before it.
+    /// The whitespace before it.
     pub(super) lead: &'s str,
     pub(super) text: &'s str,
     pub(super) kind: Kind,
