@@ -7,7 +7,7 @@
 //!
 //! Gungraun runs each case once in Callgrind and compares it with the time
 //! before. Valgrind knows instruction sets up to AVX2; `bash tests/aarch64 count`
-//! counts for 64-bit Arm in QEMU, `bash firmware/count` for microcontrollers.
+//! counts for 64-bit Arm in QEMU, `bash firmware/scripts/count` for microcontrollers.
 //! `engine/KERNELS.md` has the counts as instructions per multiply-add.
 
 // The macros make public items.

@@ -16,7 +16,7 @@ const BOARDS: [(&str, &str); 2] = [
     ("nucleo-h743zi", "stm32h743"),
 ];
 
-/// The numbers in a row of `firmware/size`'s table.
+/// The numbers in a row of `firmware/scripts/size`'s table.
 struct Sizes {
     program: u64,
     model: u64,
@@ -74,14 +74,14 @@ fn check_start(board: &str) {
         "nucleo-h743zi" => "thumbv7em-none-eabihf",
         _ => "thumbv8m.main-none-eabihf",
     };
-    let program = format!("firmware/boards/target/{target}/release/{board}");
+    let program = format!("firmware/target/{target}/release/{board}");
     let program = std::fs::read(repository().join(program)).unwrap();
     let found = program.windows(code.len()).any(|window| window == code);
     assert!(found, "{board}: {what} is not set");
 }
 
 fn size_table(model: &Path) -> String {
-    let mut size = script("firmware/size");
+    let mut size = script("firmware/scripts/size");
     printed(size.arg(model).args(BOARDS.map(|(board, _)| board)))
 }
 
@@ -107,7 +107,7 @@ fn row(table: &str, board: &str) -> Sizes {
 fn a_uf2_file_has_the_program_and_the_model() {
     let sentry = repository().join("models/sentry");
     let packed = Packed::with_context(&sentry, WeightFormat::Q4, KvFormat::Q8, 128);
-    let mut build = script("firmware/build");
+    let mut build = script("firmware/scripts/build");
     let built = program::Program::build(build.arg("raspberry-pi-pico-2").arg(packed.path()));
     let program = Program {
         elf: built.elf.clone(),

@@ -12,7 +12,8 @@ const M55: [&str; 2] = ["mps3-an547", "thumbv8m.main-none-eabihf"];
 
 /// What a program that fails in the way `fault` logs on a board.
 fn log([board, core]: [&str; 2], fault: &str) -> String {
-    let program = Program::build(script("firmware/build").args(["faults", "/dev/null", core]));
+    let program =
+        Program::build(script("firmware/scripts/build").args(["faults", "/dev/null", core]));
     let arguments = format!("enable=on,target=native,arg=faults,arg={fault}");
     let mut qemu = Command::new("qemu-system-arm")
         .args(["-machine", board, "-display", "none", "-monitor", "none"])

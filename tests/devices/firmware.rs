@@ -25,7 +25,7 @@ fn build(board: &str, model: &Path) -> Program {
 /// With so many experts in memory, or 0 to read all of the model in place.
 fn build_with_slots(board: &str, model: &Path, expert_slots: u32) -> Program {
     Program::build(
-        script("firmware/build")
+        script("firmware/scripts/build")
             .env("BRIQUETTE_EXPERT_SLOTS", expert_slots.to_string())
             .args([board.as_ref(), model.as_os_str()]),
     )

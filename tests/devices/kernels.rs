@@ -2,7 +2,7 @@
 
 use briquette_tests::script;
 
-/// `firmware/count` compares kernels on random numbers before it counts.
+/// `firmware/scripts/count` compares kernels on random numbers before it counts.
 #[test]
 fn all_kernels_of_microcontrollers_give_the_portable_bits() {
     let boards = [
@@ -11,7 +11,10 @@ fn all_kernels_of_microcontrollers_give_the_portable_bits() {
         ("mps3-an547", &["portable", "dsp", "helium"]),
     ];
     for (board, kernels) in boards {
-        let output = script("firmware/count").arg(board).output().unwrap();
+        let output = script("firmware/scripts/count")
+            .arg(board)
+            .output()
+            .unwrap();
         let text = String::from_utf8_lossy(&output.stdout);
         let errors = String::from_utf8_lossy(&output.stderr);
         assert!(output.status.success(), "{board}: {text}{errors}");

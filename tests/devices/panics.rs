@@ -5,13 +5,13 @@ use briquette_tests::{printed, script};
 
 #[test]
 fn inference_cannot_panic() {
-    let places = printed(&mut script("firmware/panics"));
+    let places = printed(&mut script("firmware/scripts/panics"));
     assert_eq!(places, "");
 }
 
 #[test]
 fn a_place_that_can_panic_is_found() {
-    let places = printed(script("firmware/panics").arg("control"));
-    let control = "firmware/boards/inference/src/bin/control.rs:";
+    let places = printed(script("firmware/scripts/panics").arg("control"));
+    let control = "firmware/checks/inference/src/bin/control.rs:";
     assert!(places.contains(control), "{places}");
 }

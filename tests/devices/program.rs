@@ -27,7 +27,7 @@ pub struct Program {
 }
 
 impl Program {
-    /// Runs `build`, which is `firmware/build` with its arguments.
+    /// Runs `build`, which is `firmware/scripts/build` with its arguments.
     pub fn build(build: &mut Command) -> Self {
         let _alone = build_alone();
         let built = printed(build);
@@ -41,17 +41,16 @@ impl Program {
     }
 
     /// What reads the program's log. It is built once, and then does not wait for
-    /// another test's build as `firmware/log` would.
+    /// another test's build as `firmware/scripts/log` would.
     pub fn log_reader(&self) -> Command {
         static BUILT: Once = Once::new();
         BUILT.call_once(|| {
             let _alone = build_alone();
-            let mut log = script("firmware/log");
+            let mut log = script("firmware/scripts/log");
             // An empty log.
             printed(log.arg(&self.elf).stdin(Stdio::null()));
         });
-        let mut reader =
-            Command::new(repository().join("firmware/boards/target/release/device-log"));
+        let mut reader = Command::new(repository().join("firmware/target/release/device-log"));
         reader.arg(&self.elf);
         reader
     }

@@ -13,7 +13,7 @@ fn burn_computes_the_hosts_bits_in_a_fixed_heap() {
     let vocab_size = blob.manifest().config.vocab_size;
     let ids: Vec<u32> = (0..24).map(|i| i * 37 % vocab_size).collect();
     let expected = digests(&packed.logits(&Run::default(), &ids), ids.len());
-    let log = printed(script("firmware/second-opinion").arg(packed.path()));
+    let log = printed(script("firmware/scripts/second-opinion").arg(packed.path()));
     for executor in ["static", "flex", "ndarray"] {
         assert_eq!(digests_of(executor, &log), expected, "{log}");
     }

@@ -30,7 +30,7 @@ const FACTORY: u32 = 3;
 /// where the build is called.
 fn build(board: &str, model: &Path, key: &Path) -> Program {
     Program::build(
-        script("firmware/build")
+        script("firmware/scripts/build")
             .args([board.as_ref(), model.as_os_str()])
             .current_dir(key.parent().unwrap())
             .env("BRIQUETTE_UPDATE_KEY", key.file_name().unwrap())

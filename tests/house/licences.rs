@@ -11,7 +11,7 @@ use std::{env, fs};
 use serde::Deserialize;
 
 /// The two workspaces: what runs on hosts, and programs for bare metal.
-const MANIFESTS: [&str; 2] = ["Cargo.toml", "firmware/boards/Cargo.toml"];
+const MANIFESTS: [&str; 2] = ["Cargo.toml", "firmware/Cargo.toml"];
 
 /// What this test reads of `deny.toml`.
 #[derive(Deserialize)]

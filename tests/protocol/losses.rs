@@ -27,7 +27,7 @@ enum Way {
 /// What a line does to a frame: number so-and-so of its way since the Hello.
 type Hurt = dyn FnMut(Way, usize, &mut Vec<u8>) + Send;
 
-/// A device that takes updates in the way of `firmware/slots`, and what it has done.
+/// A device that takes updates in the way of `firmware/updates`, and what it has done.
 #[derive(Debug, Default)]
 struct Updater {
     received: Vec<u8>,

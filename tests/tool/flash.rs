@@ -55,10 +55,10 @@ fn programs_are_built_and_flashed_by_what_the_profile_names() {
     let checkout = place.path("checkout");
     let calls = place.path("calls");
     script(
-        &Path::new(&checkout).join("firmware/build"),
+        &Path::new(&checkout).join("firmware/scripts/build"),
         &format!("echo build \"$@\" >> {calls}; echo /program"),
     );
-    script(&Path::new(&checkout).join("firmware/log"), "cat");
+    script(&Path::new(&checkout).join("firmware/scripts/log"), "cat");
     let real = "[firmware]\nboard = \"mine\"\nrust_target = \"thumbv7m-none-eabi\"\n\
                 runner = { probe-rs = \"MYCHIP\" }\n";
     let real = profile(&place, "my-board.toml", real);
@@ -139,7 +139,10 @@ fn programs_are_built_and_flashed_by_what_the_profile_names() {
         error.contains("hello") && error.contains("it is broken"),
         "{error}"
     );
-    script(&Path::new(&checkout).join("firmware/build"), "exit 1");
+    script(
+        &Path::new(&checkout).join("firmware/scripts/build"),
+        "exit 1",
+    );
     let error = message(&flash(&real, &[]), start);
     assert!(error.contains("building the firmware for mine"), "{error}");
 }
@@ -148,7 +151,7 @@ fn programs_are_built_and_flashed_by_what_the_profile_names() {
 fn a_key_that_is_not_there_is_no_panic_in_a_build() {
     let place = Place::new();
     let output = std::process::Command::new("bash")
-        .arg(repository().join("firmware/build"))
+        .arg(repository().join("firmware/scripts/build"))
         .args(["mps2-an500", &place.model()])
         .current_dir(place.path(""))
         .env("BRIQUETTE_UPDATE_KEY", "nowhere.pub")

@@ -25,7 +25,7 @@ impl Bench {
         let place = Place::new();
         let checkout = place.path("checkout");
         script(
-            &Path::new(&checkout).join("firmware/build"),
+            &Path::new(&checkout).join("firmware/scripts/build"),
             "echo /program",
         );
         let tools = place.path("tools");
@@ -170,7 +170,7 @@ fn flash_says_where_it_builds_before_it_does() {
         "{errors}"
     );
     assert!(
-        errors.contains(&format!("{checkout}/firmware/boards/target")),
+        errors.contains(&format!("{checkout}/firmware/target")),
         "{errors}"
     );
     // Outside of any checkout: the one that the tool was built in. Without tools

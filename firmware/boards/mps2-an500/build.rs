@@ -1,3 +1,3 @@
 fn main() {
-    build_model::main_with_slots();
+    build_model::main_with_expert_slots();
 }

@@ -26,7 +26,7 @@ use briquette_protocol::{
     Frames, Hello, MAX_FRAME, Memory, Refusal, Request, Response, Statistics, StopReason, VERSION,
     encode,
 };
-use briquette_slots::Slots;
+use briquette_updates::ModelSlots;
 use embedded_io::{Read, ReadReady, Write};
 use embedded_storage::nor_flash::NorFlash;
 
@@ -67,7 +67,7 @@ pub struct Device<'a, L, F = NoFlash> {
     board: Board,
     memory: Memory,
     spent: Spent,
-    slots: Option<Slots<F>>,
+    slots: Option<ModelSlots<F>>,
     /// Errors of the line since the last byte.
     failures: u32,
 }
@@ -157,7 +157,7 @@ impl<'a, L: Read + ReadReady + Write> Device<'a, L> {
     }
 
     /// The same device; new models go to `slots`, if there are any.
-    pub fn with_slots<F: NorFlash>(self, slots: Option<Slots<F>>) -> Device<'a, L, F> {
+    pub fn with_updates<F: NorFlash>(self, slots: Option<ModelSlots<F>>) -> Device<'a, L, F> {
         Device {
             session: self.session,
             tokenizer: self.tokenizer,

@@ -7,7 +7,7 @@ use briquette_engine::blob::{Blob, MAJOR_VERSIONS};
 use briquette_engine::cpu::{Plan, PlanOptions};
 use briquette_protocol::update::{Metadata, UpdateRefusal, UpdateRequest, UpdateResponse};
 use briquette_protocol::{Refusal, Response};
-use briquette_slots::Slots;
+use briquette_updates::ModelSlots;
 use embedded_io::{Read, ReadReady, Write};
 use embedded_storage::nor_flash::{ErrorType, NorFlash, ReadNorFlash};
 
@@ -73,7 +73,7 @@ impl<L: Read + ReadReady + Write, F: NorFlash> Device<'_, L, F> {
 }
 
 fn update<F: NorFlash>(
-    slots: &mut Slots<F>,
+    slots: &mut ModelSlots<F>,
     request: &UpdateRequest<'_>,
 ) -> Result<UpdateResponse, UpdateRefusal> {
     match *request {

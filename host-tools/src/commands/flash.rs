@@ -26,7 +26,7 @@ use crate::support::{files, terminal};
 A model that does not fit the target is refused before anything is built.
 models/targets has a profile for each target; a .toml file of your own works too.
 The first build for a board takes minutes; what is built stays in the checkout, in
-firmware/boards/target. Ctrl-C ends --logs; with --port, the talk comes then.")]
+firmware/target. Ctrl-C ends --logs; with --port, the talk comes then.")]
 pub(crate) struct Args {
     /// The briquette
     file: PathBuf,

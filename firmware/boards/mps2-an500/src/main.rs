@@ -36,7 +36,7 @@ fn main() -> ! {
         let flash = unsafe { RamFlash::new(0x60c0_0000, 4 << 20) };
         let (slots, model) = ram_flash::boot(flash, BOARD.target, UPDATES);
         let model = model.unwrap_or(&MODEL.0);
-        board_runtime::serve_with_slots(model, arena, line, BOARD, slots)
+        board_runtime::serve_with_updates(model, arena, line, BOARD, slots)
     }
     let mut flash = NorStorage::new(SerialFlash::new(&MODEL.0), 0);
     board_runtime::serve_stored(&mut flash, EXPERT_SLOTS, arena, line, BOARD)

@@ -30,5 +30,5 @@ fn main() -> ! {
     let flash = unsafe { RamFlash::new(0x7100_0000, 4 << 20) };
     let (slots, model) = ram_flash::boot(flash, BOARD.target, UPDATES);
     let model = model.unwrap_or(&MODEL.0);
-    board_runtime::serve_with_slots(model, ARENA.take().bytes(), line, BOARD, slots)
+    board_runtime::serve_with_updates(model, ARENA.take().bytes(), line, BOARD, slots)
 }

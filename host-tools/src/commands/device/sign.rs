@@ -21,7 +21,7 @@ use crate::support::terminal::bytes;
   BRIQUETTE_UPDATE_KEY=device.pub briquette flash sentry.briq --target mps2-an500
 
 BRIQUETTE_UPDATE_KEY names the public key, from the folder that `briquette flash` or
-`bash firmware/build` is called in. Anyone who has the secret key can change the model of every device whose firmware
+`bash firmware/scripts/build` is called in. Anyone who has the secret key can change the model of every device whose firmware
 has the public one. The files are PEM, as OpenSSL reads and writes them.")]
 pub(super) struct KeygenArgs {
     /// Where to write the secret key

@@ -20,9 +20,9 @@ pub struct Program {
 }
 
 /// The script that builds a program, in a checkout.
-const SCRIPT: &str = "firmware/build";
+const SCRIPT: &str = "firmware/scripts/build";
 /// The script that reads a program's logs.
-const LOG_READER: &str = "firmware/log";
+const LOG_READER: &str = "firmware/scripts/log";
 
 impl Checkout {
     /// The checkout in `given`; without it the one around the current folder,
@@ -53,7 +53,7 @@ impl Checkout {
 
     /// The folder of build results.
     pub fn build_folder(&self) -> PathBuf {
-        self.0.join("firmware/boards/target")
+        self.0.join("firmware/target")
     }
 
     /// Builds the program of `firmware`'s board around the briquette at
