@@ -128,6 +128,7 @@ mod tests {
             ("mtp:3", Draft::Mtp(3)),
         ] {
             assert_eq!(text.parse(), Ok(draft), "{text}");
+            assert_eq!(draft.to_string().parse(), Ok(draft), "{text}");
         }
         for text in ["", "mpt", "mtp:", "mtp:x", "-1", "4x"] {
             assert!(text.parse::<Draft>().is_err(), "{text}");

@@ -41,8 +41,8 @@ impl Host {
     }
 
     /// Opens a session of `blob`'s model: its context, batch and cache are in
-    /// `options`. Experts come from `storage`, if there is one. It reuses
-    /// the memory of the session before.
+    /// `options`. Experts come from `storage`, if there is one. The memory of
+    /// the session before is freed first.
     ///
     /// # Errors
     /// If the backend is missing or does not have enough memory.

@@ -220,6 +220,11 @@ fn missing_config(folder: &Path) -> String {
             false => "there is no such folder".to_owned(),
         };
     }
+    instead_of_config(folder)
+}
+
+/// What a folder without `config.json` has instead, and what to do.
+fn instead_of_config(folder: &Path) -> String {
     let names = names(folder);
     let has = |name: &str| names.iter().any(|found| found == name);
     let ends = |ending: &str| names.iter().any(|name| name.ends_with(ending));
