@@ -1,6 +1,8 @@
 //! What can go wrong while running a model.
 
-use crate::blob::BlobError;
+use core::fmt;
+
+use crate::blob::{BlobError, Role, TensorRecord};
 
 /// Why the engine refused or stopped.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -66,7 +68,7 @@ pub enum EngineError {
     #[error("the experts are not in memory, and there is no storage to read them from")]
     NoExperts,
     /// The file has no layer for multi-token prediction.
-    #[error("the briquette has no layer for multi-token prediction; pack it with --mtp")]
+    #[error("the briquette has no layer for multi-token prediction")]
     NoMtpLayer,
     /// The device has not enough memory.
     #[error("the device has {free} bytes of memory free, the model needs {needed}")]
@@ -89,7 +91,37 @@ pub enum EngineError {
     /// The device stopped working.
     #[error("the device failed while it ran the model")]
     DeviceFailed,
-    /// A tensor that opening the file promised is not there.
-    #[error("a tensor of the model cannot be read")]
-    MissingTensor,
+    /// The plan was made for another model.
+    #[error("the plan was made for another model")]
+    OtherPlan,
+    /// A tensor that the file's table promised cannot be read.
+    #[error("tensor {role:?} of {} cannot be read", Owner(*layer))]
+    MissingTensor {
+        /// What the tensor is for.
+        role: Role,
+        /// Its layer, or [`TensorRecord::MODEL`].
+        layer: u16,
+    },
+}
+
+impl EngineError {
+    /// The matrix or vector that `record` describes cannot be read.
+    pub(crate) const fn missing(record: &TensorRecord) -> Self {
+        Self::MissingTensor {
+            role: record.role,
+            layer: record.layer,
+        }
+    }
+}
+
+/// What a tensor belongs to: a layer, or the model as a whole.
+struct Owner(u16);
+
+impl fmt::Display for Owner {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            TensorRecord::MODEL => f.write_str("the model"),
+            layer => write!(f, "layer {layer}"),
+        }
+    }
 }

@@ -5,7 +5,6 @@ use burn::tensor::Tensor;
 use super::backend::{Activation, Attend, DecoderBackend};
 use super::decoder::{Decoder, Step};
 use super::layer::{GqaTensors, MlaTensors, QueryTensors};
-use crate::blob::{Gqa, Mla};
 
 impl<B: DecoderBackend> Decoder<'_, B> {
     /// Multi-head latent attention in its absorbed form (DeepSeek-V2, section
@@ -15,12 +14,12 @@ impl<B: DecoderBackend> Decoder<'_, B> {
     pub(super) fn latent_attention(
         &mut self,
         index: usize,
-        mla: &Mla,
         tensors: &MlaTensors<B>,
         input: &Activation<B>,
         step: &Step<B>,
     ) -> Tensor<B, 2> {
         let heads = self.config.num_attention_heads as usize;
+        let mla = &tensors.dims;
         let nope = mla.qk_nope_head_dim as usize;
         let rope = mla.qk_rope_head_dim as usize;
         let latent = mla.kv_lora_rank as usize;
@@ -36,7 +35,7 @@ impl<B: DecoderBackend> Decoder<'_, B> {
             [rows.unsqueeze_dim(1), key],
         );
 
-        let query = self.latent_query(mla, tensors, input);
+        let query = self.latent_query(tensors, input);
         let query = query.reshape([step.tokens, heads, nope + rope]);
         let rotated = B::rotate(query.clone().narrow(2, nope, rope), &step.angles);
         let query = B::activation(query.narrow(2, 0, nope), self.quantizes);
@@ -53,14 +52,13 @@ impl<B: DecoderBackend> Decoder<'_, B> {
     pub(super) fn grouped_attention(
         &mut self,
         index: usize,
-        gqa: &Gqa,
         tensors: &GqaTensors<B>,
         input: &Activation<B>,
         step: &Step<B>,
     ) -> Tensor<B, 2> {
         let heads = self.config.num_attention_heads as usize;
-        let cached = gqa.num_key_value_heads as usize;
-        let width = gqa.head_dim as usize;
+        let cached = tensors.dims.num_key_value_heads as usize;
+        let width = tensors.dims.head_dim as usize;
         let eps = self.config.rms_norm_eps;
         let prepare = |x: Tensor<B, 2>, heads, norm: Option<&Tensor<B, 1>>| {
             let mut x = x.reshape([step.tokens, heads, width]);
@@ -92,12 +90,7 @@ impl<B: DecoderBackend> Decoder<'_, B> {
         }
     }
 
-    fn latent_query(
-        &mut self,
-        mla: &Mla,
-        tensors: &MlaTensors<B>,
-        input: &Activation<B>,
-    ) -> Tensor<B, 2> {
+    fn latent_query(&mut self, tensors: &MlaTensors<B>, input: &Activation<B>) -> Tensor<B, 2> {
         match &tensors.query {
             QueryTensors::Direct(query) => {
                 self.traffic.weights += query.bytes;
@@ -105,7 +98,7 @@ impl<B: DecoderBackend> Decoder<'_, B> {
             }
             QueryTensors::Compressed { down, norm, up } => {
                 self.traffic.weights += down.bytes + up.bytes;
-                let eps = mla.latent_norm_eps;
+                let eps = tensors.dims.latent_norm_eps;
                 up.apply(&B::normalize(down.apply(input), norm, eps, self.quantizes))
             }
         }

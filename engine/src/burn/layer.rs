@@ -7,7 +7,7 @@ use burn::tensor::{Int, Tensor, TensorData};
 use super::backend::{Activation, DecoderBackend};
 use super::slots::slots_of_layer;
 use crate::EngineError;
-use crate::blob::{self, Attention, Blob, ModelConfig, Role, TensorRecord, Tensors};
+use crate::blob::{self, Attention, Blob, Gqa, Mla, ModelConfig, Moe, Role, TensorRecord, Tensors};
 
 /// A matrix and its bias.
 #[derive(Debug)]
@@ -62,6 +62,7 @@ pub(super) enum AttentionTensors<B: DecoderBackend> {
 
 #[derive(Debug)]
 pub(super) struct MlaTensors<B: DecoderBackend> {
+    pub(super) dims: Mla,
     pub(super) query: QueryTensors<B>,
     pub(super) kv_a: Projection<B>,
     pub(super) kv_a_norm: Tensor<B, 1>,
@@ -82,6 +83,7 @@ pub(super) enum QueryTensors<B: DecoderBackend> {
 
 #[derive(Debug)]
 pub(super) struct GqaTensors<B: DecoderBackend> {
+    pub(super) dims: Gqa,
     pub(super) query: Projection<B>,
     pub(super) key: Projection<B>,
     pub(super) value: Projection<B>,
@@ -97,6 +99,7 @@ pub(super) enum MlpTensors<B: DecoderBackend> {
 
 #[derive(Debug)]
 pub(super) struct Experts<B: DecoderBackend> {
+    pub(super) moe: Moe,
     pub(super) router: Projection<B>,
     pub(super) router_bias: Option<Tensor<B, 1>>,
     pub(super) shared: Option<Gated<B>>,
@@ -116,18 +119,45 @@ pub(super) struct Gated<B: DecoderBackend> {
 
 /// Takes tensors in file order and brings them to the device.
 pub(super) struct Loader<'t, 'a, B: DecoderBackend> {
-    tensors: &'t mut Tensors<'a>,
+    tensors: Tensors<'a>,
+    layer: u16,
     device: &'t B::Device,
 }
 
 impl<'t, 'a, B: DecoderBackend> Loader<'t, 'a, B> {
-    pub(super) const fn new(tensors: &'t mut Tensors<'a>, device: &'t B::Device) -> Self {
-        Self { tensors, device }
+    /// For the tensors that belong to no layer.
+    pub(super) fn model(blob: &Blob<'a>, device: &'t B::Device) -> Self {
+        Self {
+            tensors: blob.model_tensors(),
+            layer: TensorRecord::MODEL,
+            device,
+        }
+    }
+
+    /// For the tensors of layer `index`.
+    fn layer(blob: &Blob<'a>, index: usize, device: &'t B::Device) -> Self {
+        Self {
+            tensors: blob.layer_tensors(index),
+            layer: index as u16,
+            device,
+        }
+    }
+
+    pub(super) const fn missing(&self, role: Role) -> EngineError {
+        EngineError::MissingTensor {
+            role,
+            layer: self.layer,
+        }
+    }
+
+    fn take(&mut self, role: Role) -> Option<blob::Tensor<'a>> {
+        let tensors = &mut self.tensors;
+        tensors.take(role)
     }
 
     /// The vector's numbers, if the model has it; not on the device.
     pub(super) fn numbers(&mut self, role: Role) -> Option<&'a [f32]> {
-        Some(self.tensors.take(role)?.vector())
+        Some(self.take(role)?.vector())
     }
 
     /// The vector, if the model has it.
@@ -137,13 +167,13 @@ impl<'t, 'a, B: DecoderBackend> Loader<'t, 'a, B> {
         Some(Tensor::from_data(data, self.device))
     }
 
-    fn norm(&mut self, role: Role) -> Result<Tensor<B, 1>, EngineError> {
-        self.vector(role).ok_or(EngineError::MissingTensor)
+    pub(super) fn norm(&mut self, role: Role) -> Result<Tensor<B, 1>, EngineError> {
+        self.vector(role).ok_or(self.missing(role))
     }
 
     /// The matrix, if the model has it; without a bias.
     pub(super) fn optional(&mut self, role: Role) -> Result<Option<Projection<B>>, EngineError> {
-        let Some(tensor) = self.tensors.take(role) else {
+        let Some(tensor) = self.take(role) else {
             return Ok(None);
         };
         Ok(Some(Projection {
@@ -154,7 +184,7 @@ impl<'t, 'a, B: DecoderBackend> Loader<'t, 'a, B> {
     }
 
     pub(super) fn matrix(&mut self, role: Role) -> Result<Projection<B>, EngineError> {
-        self.optional(role)?.ok_or(EngineError::MissingTensor)
+        self.optional(role)?.ok_or(self.missing(role))
     }
 
     /// Adds the bias that comes next in the file, if the model has it.
@@ -165,7 +195,7 @@ impl<'t, 'a, B: DecoderBackend> Loader<'t, 'a, B> {
     }
 
     fn matrices(&mut self, role: Role) -> Result<Matrices<B>, EngineError> {
-        let tensor: blob::Tensor<'_> = self.tensors.take(role).ok_or(EngineError::MissingTensor)?;
+        let tensor = self.take(role).ok_or(self.missing(role))?;
         Ok(Matrices {
             matrices: B::load(&tensor, self.device)?,
             bytes: B::matrix_bytes(tensor.record()),
@@ -178,7 +208,7 @@ impl<'t, 'a, B: DecoderBackend> Loader<'t, 'a, B> {
         let Some(slots) = slots else {
             return self.matrices(role);
         };
-        let tensor = self.tensors.take(role).ok_or(EngineError::MissingTensor)?;
+        let tensor = self.take(role).ok_or(self.missing(role))?;
         let record = TensorRecord {
             count: slots as u32,
             ..*tensor.record()
@@ -208,8 +238,8 @@ impl<'t, 'a, B: DecoderBackend> Loader<'t, 'a, B> {
 
     fn attention(&mut self, config: &ModelConfig) -> Result<AttentionTensors<B>, EngineError> {
         match config.attention {
-            Attention::Mla(mla) => {
-                let query = match mla.q_lora_rank {
+            Attention::Mla(dims) => {
+                let query = match dims.q_lora_rank {
                     None => QueryTensors::Direct(self.matrix(Role::Query)?),
                     Some(_) => {
                         let mut down = self.matrix(Role::QueryA)?;
@@ -224,6 +254,7 @@ impl<'t, 'a, B: DecoderBackend> Loader<'t, 'a, B> {
                 let mut kv_a = self.matrix(Role::KvA)?;
                 self.bias(&mut kv_a, Role::KvABias);
                 Ok(AttentionTensors::Mla(Box::new(MlaTensors {
+                    dims,
                     query,
                     kv_a,
                     kv_a_norm: self.norm(Role::KvANorm)?,
@@ -231,7 +262,7 @@ impl<'t, 'a, B: DecoderBackend> Loader<'t, 'a, B> {
                     value_up: self.matrices(Role::ValueUp)?,
                 })))
             }
-            Attention::Gqa(_) => {
+            Attention::Gqa(dims) => {
                 let mut query = self.matrix(Role::Query)?;
                 let mut key = self.matrix(Role::Key)?;
                 let mut value = self.matrix(Role::Value)?;
@@ -239,6 +270,7 @@ impl<'t, 'a, B: DecoderBackend> Loader<'t, 'a, B> {
                 self.bias(&mut key, Role::KeyBias);
                 self.bias(&mut value, Role::ValueBias);
                 Ok(AttentionTensors::Gqa(Box::new(GqaTensors {
+                    dims,
                     query,
                     key,
                     value,
@@ -258,15 +290,17 @@ impl<'t, 'a, B: DecoderBackend> Loader<'t, 'a, B> {
             Role::UpBias,
             Role::DownBias,
         ])?;
-        Ok(MlpTensors::Dense(dense.ok_or(EngineError::MissingTensor)?))
+        Ok(MlpTensors::Dense(dense.ok_or(self.missing(Role::Gate))?))
     }
 
     fn mixture(
         &mut self,
+        moe: Moe,
         moe_layer: usize,
         slots: Option<usize>,
     ) -> Result<MlpTensors<B>, EngineError> {
         Ok(MlpTensors::Experts(Box::new(Experts {
+            moe,
             router: self.matrix(Role::Router)?,
             router_bias: self.vector(Role::RouterBias),
             shared: self.gated([
@@ -295,8 +329,8 @@ impl<B: DecoderBackend> Layer<B> {
         device: &B::Device,
     ) -> Result<Self, EngineError> {
         let config = &blob.manifest().config;
-        let tensors = &mut blob.layer_tensors(index);
-        let loader = &mut Loader::<B>::new(tensors, device);
+        let moe = config.moe.filter(|_| blob.layer_kind(index).is_moe());
+        let loader = &mut Loader::<B>::layer(blob, index, device);
         let attention_norm = loader.norm(Role::AttentionNorm)?;
         let attention = loader.attention(config)?;
         let mut output = loader.matrix(Role::Output)?;
@@ -306,10 +340,10 @@ impl<B: DecoderBackend> Layer<B> {
             attention,
             output,
             mlp_norm: loader.norm(Role::MlpNorm)?,
-            mlp: if blob.layer_kind(index).is_moe() {
+            mlp: if let Some(moe) = moe {
                 let moe_layer = blob.moe_layers(index);
                 let slots = (slots > 0).then(|| slots_of_layer(blob, moe_layer, slots));
-                loader.mixture(moe_layer, slots)?
+                loader.mixture(moe, moe_layer, slots)?
             } else {
                 loader.dense()?
             },

@@ -7,7 +7,6 @@ use super::decoder::Decoder;
 use super::layer::{Experts, Gated, MlpTensors};
 use super::slots::Mixture;
 use crate::EngineError;
-use crate::blob::Moe;
 
 impl<B: DecoderBackend> Decoder<'_, B> {
     /// `residual + MLP(input)`.
@@ -17,31 +16,26 @@ impl<B: DecoderBackend> Decoder<'_, B> {
         input: &Activation<B>,
         residual: Tensor<B, 2>,
     ) -> Result<Tensor<B, 2>, EngineError> {
-        match (tensors, self.config.moe) {
-            (MlpTensors::Experts(experts), Some(moe)) => {
-                self.mixture(&moe, experts, input, residual)
-            }
-            (MlpTensors::Dense(dense), _) => Ok(residual + self.gated(dense, input)),
-            // A layer with experts has a configuration for them.
-            (MlpTensors::Experts(_), None) => Ok(residual),
+        match tensors {
+            MlpTensors::Dense(dense) => Ok(residual + self.gated(dense, input)),
+            MlpTensors::Experts(experts) => self.mixture(experts, input, residual),
         }
     }
 
     /// Adds the shared expert, then the routed ones.
     fn mixture(
         &mut self,
-        moe: &Moe,
         tensors: &mut Experts<B>,
         input: &Activation<B>,
         residual: Tensor<B, 2>,
     ) -> Result<Tensor<B, 2>, EngineError> {
         let logits = tensors.router.apply(input);
-        let routing = B::route(moe, logits, tensors.router_bias.as_ref());
+        let routing = B::route(&tensors.moe, logits, tensors.router_bias.as_ref());
         let residual = match &tensors.shared {
             Some(shared) => residual + self.gated(shared, input),
             None => residual,
         };
-        self.count_experts(moe, tensors, residual.dims()[0]);
+        self.count_experts(tensors, residual.dims()[0]);
         let Experts { gate, up, down, .. } = tensors;
         let Some(slots) = &mut self.slots else {
             let matrices = [&gate.matrices, &up.matrices, &down.matrices];
@@ -58,7 +52,7 @@ impl<B: DecoderBackend> Decoder<'_, B> {
     }
 
     /// Counts the bytes of the experts that `tokens` tokens read on the device.
-    fn count_experts(&mut self, moe: &Moe, tensors: &Experts<B>, tokens: usize) {
+    fn count_experts(&mut self, tensors: &Experts<B>, tokens: usize) {
         // The choice stays on the device, so this counts every token's experts,
         // though some may be read for several tokens at once.
         let tokens = tokens as u64;
@@ -67,6 +61,7 @@ impl<B: DecoderBackend> Decoder<'_, B> {
             .iter()
             .map(|tensor| tensor.bytes / tensor.count)
             .sum();
+        let moe = &tensors.moe;
         let read = expert * (tokens * u64::from(moe.top_k)).min(u64::from(moe.num_experts));
         self.traffic.experts += read;
         self.traffic.weights += read + tensors.router.bytes;

@@ -14,6 +14,7 @@ pub mod cube;
 mod decoder;
 mod layer;
 mod mlp;
+mod model;
 mod plain;
 mod plan;
 mod session;

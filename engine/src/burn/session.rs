@@ -7,9 +7,10 @@ use burn::tensor::Tensor;
 
 use super::backend::{DecoderBackend, LARGEST_BATCH, Likely};
 use super::decoder::Decoder;
+use super::model::Model;
 use crate::EngineError;
 use crate::blob::Blob;
-use crate::execute::{Executor, Logits, PlanOptions, Traffic};
+use crate::execute::{Executor, Logits, PlanOptions, Traffic, admit};
 use crate::storage::BlockStorage;
 use crate::text::Candidates;
 
@@ -34,6 +35,7 @@ use crate::text::Candidates;
 #[derive(Debug)]
 pub struct BurnSession<'a, B: DecoderBackend> {
     blob: Blob<'a>,
+    model: Model<B>,
     decoder: Decoder<'a, B>,
     options: PlanOptions,
     position: usize,
@@ -83,7 +85,8 @@ impl<'a, B: DecoderBackend> BurnSession<'a, B> {
             ..options
         };
         Ok(Self {
-            decoder: Decoder::load(&blob, storage, &options, device)?,
+            decoder: Decoder::new(&blob, storage, &options, device)?,
+            model: Model::load(&blob, &options, device)?,
             blob,
             options,
             position: 0,
@@ -92,20 +95,10 @@ impl<'a, B: DecoderBackend> BurnSession<'a, B> {
         })
     }
 
-    fn forward(
-        &mut self,
-        tokens: &[u32],
-        logits: Logits,
-    ) -> Result<Option<Tensor<B, 2>>, EngineError> {
-        let logits = self.decoder.forward(tokens, self.position, logits)?;
-        self.position += tokens.len();
-        Ok(logits)
-    }
-
     /// Takes `tokens` in, a batch at a time; the logits that follow the last one
     /// stay on the device.
-    fn last_logits(&mut self, tokens: &[u32]) -> Result<Tensor<B, 2>, EngineError> {
-        self.check(tokens)?;
+    fn prefill_on_device(&mut self, tokens: &[u32]) -> Result<Tensor<B, 2>, EngineError> {
+        self.admit(tokens)?;
         let batch = self.options.batch as usize;
         let last = tokens.len().div_ceil(batch);
         for (i, chunk) in tokens.chunks(batch).enumerate() {
@@ -118,22 +111,35 @@ impl<'a, B: DecoderBackend> BurnSession<'a, B> {
         Err(EngineError::NoTokens)
     }
 
-    fn check(&self, tokens: &[u32]) -> Result<(), EngineError> {
-        let needed = self.position as u64 + tokens.len() as u64;
-        if needed > u64::from(self.options.context) {
-            return Err(EngineError::ContextFull {
-                context: self.options.context,
-                needed,
-            });
+    /// Runs `tokens`, at most a batch, through the whole model. Returns the logits
+    /// asked for, `[tokens, vocab_size]`, which nobody has waited for yet.
+    fn forward(
+        &mut self,
+        tokens: &[u32],
+        logits: Logits,
+    ) -> Result<Option<Tensor<B, 2>>, EngineError> {
+        let (model, decoder) = (&mut self.model, &mut self.decoder);
+        let step = decoder.step(model, self.position, tokens.len());
+        let mut residual = decoder.embed(&model.embedding, tokens);
+        for (index, layer) in model.layers.iter_mut().enumerate() {
+            residual = decoder.layer(index, layer, residual, &step)?;
         }
+        self.position += step.tokens;
+        Ok(match logits {
+            Logits::None => None,
+            Logits::Last => Some(decoder.head(model, residual.narrow(0, step.tokens - 1, 1))),
+            Logits::All => Some(decoder.head(model, residual)),
+        })
+    }
+
+    fn admit(&self, tokens: &[u32]) -> Result<(), EngineError> {
         let vocab_size = self.blob.manifest().config.vocab_size;
-        match tokens.iter().find(|token| **token >= vocab_size) {
-            Some(token) => Err(EngineError::UnknownToken {
-                token: *token,
-                vocab_size,
-            }),
-            None => Ok(()),
-        }
+        admit(
+            tokens,
+            self.position,
+            self.options.context as usize,
+            vocab_size,
+        )
     }
 }
 
@@ -151,7 +157,7 @@ impl<'a, B: DecoderBackend> Executor<'a> for BurnSession<'a, B> {
     }
 
     fn traffic(&self) -> Traffic {
-        self.decoder.traffic()
+        self.decoder.traffic
     }
 
     fn truncate(&mut self, position: usize) {
@@ -159,12 +165,12 @@ impl<'a, B: DecoderBackend> Executor<'a> for BurnSession<'a, B> {
     }
 
     fn prefill(&mut self, tokens: &[u32]) -> Result<&mut [f32], EngineError> {
-        self.logits = read(self.last_logits(tokens)?)?;
+        self.logits = read(self.prefill_on_device(tokens)?)?;
         Ok(&mut self.logits)
     }
 
     fn likeliest(&mut self, tokens: &[u32], count: usize) -> Result<Candidates<'_>, EngineError> {
-        let logits = self.last_logits(tokens)?;
+        let logits = self.prefill_on_device(tokens)?;
         if let Some(chosen) = B::likeliest(&logits, count)? {
             return Ok(self.few.set(&chosen));
         }
@@ -193,7 +199,7 @@ impl<'a, B: DecoderBackend> Executor<'a> for BurnSession<'a, B> {
         row: &mut [f32],
         each: &mut dyn FnMut(usize, Candidates<'_>),
     ) -> Result<(), EngineError> {
-        self.check(tokens)?;
+        self.admit(tokens)?;
         let rows = self.options.logits.min(self.options.batch).max(1) as usize;
         let vocab = self.blob.manifest().config.vocab_size as usize;
         for (i, chunk) in tokens.chunks(rows).enumerate() {

@@ -75,7 +75,8 @@ impl<'a> ExpertSlots<'a> {
             let find = |role| {
                 let mut tensors = blob.layer_tensors(layer);
                 let tensor = tensors.find(|tensor| tensor.record().role == role);
-                tensor.ok_or(EngineError::MissingTensor)
+                let layer = layer as u16;
+                tensor.ok_or(EngineError::MissingTensor { role, layer })
             };
             Ok(LayerSlots {
                 tensors: [
@@ -164,7 +165,7 @@ impl<'a> ExpertSlots<'a> {
                     Some(_) => tensor.matrix_in(&self.expert, &tensors[0]),
                     None => tensor.matrix(expert as usize),
                 };
-                let matrix = matrix.ok_or(EngineError::MissingTensor)?;
+                let matrix = matrix.ok_or(EngineError::missing(tensor.record()))?;
                 B::fill(matrices, slot, &matrix)?;
             }
             Ok(())

@@ -1,13 +1,15 @@
 //! Vectors on their way into a matrix: as numbers and as codes.
 
 use crate::EngineError;
+use crate::cut;
 use crate::kernels::{Inputs, Isa, quantize::quantize};
 use crate::quant::GROUP;
 
 use super::arena::Arena;
+use super::means::Means;
 use super::team::{Team, Units};
 
-/// One vector a token, padded with zeros to whole groups of 32.
+/// One vector per token, padded with zeros to whole groups of 32.
 #[derive(Debug)]
 pub(super) struct Activation<'a> {
     values: &'a mut [f32],
@@ -41,26 +43,19 @@ impl<'a> Activation<'a> {
 
     /// The vector of `token`, padding included.
     pub(super) fn row_mut(&mut self, token: usize) -> &mut [f32] {
-        let start = token * self.stride;
-        self.values
-            .get_mut(start..start + self.stride)
-            .unwrap_or_default()
+        cut::part_mut(self.values, token * self.stride, self.stride)
     }
 
     /// The vector of `token`, padding included.
     pub(super) fn row(&self, token: usize) -> &[f32] {
-        let start = token * self.stride;
-        self.values
-            .get(start..start + self.stride)
-            .unwrap_or_default()
+        cut::part(self.values, token * self.stride, self.stride)
     }
 
     /// Makes `count` vectors of `cols` columns: `fill(token, row)` writes each,
     /// all but the padding, and its codes are computed at once.
     pub(super) fn fill(
         &mut self,
-        team: &impl Team,
-        isa: Isa,
+        means: &Means<impl Team>,
         [count, cols]: [usize; 2],
         fill: impl Fn(usize, &mut [f32]) + Sync,
     ) {
@@ -73,27 +68,29 @@ impl<'a> Activation<'a> {
         let scales = Units::of_first(self.scales, len / GROUP, groups);
         let sums = Units::of_first(self.sums, len / GROUP, groups);
         let all = ((values, codes), (scales, sums));
-        team.for_each_part(all, |first, ((values, codes), (scales, sums))| {
-            for (i, row) in values.data.chunks_mut(columns.max(1)).enumerate() {
-                if let Some((row, padding)) = row.split_at_mut_checked(cols) {
-                    fill(first + i, row);
-                    padding.fill(0.0);
+        means
+            .team
+            .for_each_part(all, |first, ((values, codes), (scales, sums))| {
+                for (i, row) in values.data.chunks_mut(columns.max(1)).enumerate() {
+                    if let Some((row, padding)) = row.split_at_mut_checked(cols) {
+                        fill(first + i, row);
+                        padding.fill(0.0);
+                    }
                 }
-            }
-            quantize(isa, values.data, codes.data, scales.data, sums.data);
-        });
+                quantize(means.isa, values.data, codes.data, scales.data, sums.data);
+            });
     }
 
     /// Computes the codes of all vectors.
     pub(super) fn quantize(&mut self, isa: Isa) {
-        let len = (self.count * self.stride).min(self.values.len());
+        let len = self.count * self.stride;
         let groups = len / GROUP;
         quantize(
             isa,
-            self.values.get(..len).unwrap_or_default(),
-            self.codes.get_mut(..len).unwrap_or_default(),
-            self.scales.get_mut(..groups).unwrap_or_default(),
-            self.sums.get_mut(..groups).unwrap_or_default(),
+            cut::first(self.values, len),
+            cut::first_mut(self.codes, len),
+            cut::first_mut(self.scales, groups),
+            cut::first_mut(self.sums, groups),
         );
     }
 
@@ -128,11 +125,8 @@ impl<'a> Activation<'a> {
     /// multiples of 32).
     pub(super) fn codes(&self, token: usize, offset: usize, len: usize) -> (&[i8], &[f32]) {
         let start = token * self.stride + offset;
-        let codes = self.codes.get(start..start + len).unwrap_or_default();
-        let scales = self
-            .scales
-            .get(start / GROUP..(start + len) / GROUP)
-            .unwrap_or_default();
+        let codes = cut::part(self.codes, start, len);
+        let scales = cut::part(self.scales, start / GROUP, len / GROUP);
         (codes, scales)
     }
 }

@@ -26,11 +26,6 @@ impl<'a> Cache<'a> {
         &self.layout
     }
 
-    /// Tokens that fit.
-    pub(crate) const fn context(&self) -> usize {
-        self.context
-    }
-
     /// The first `count` rows of layer `layer`, as many as there are.
     pub(crate) fn rows(&self, layer: usize, count: usize) -> &[u8] {
         let (start, len) = self.span(layer, count);

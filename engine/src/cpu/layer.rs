@@ -1,15 +1,17 @@
-//! One layer's tensors, taken from the table in file order.
+//! One layer's tensors, with the dimensions that they have.
 
 use crate::EngineError;
-use crate::blob::{Attention, Blob, ModelConfig, Role, Tensor, Tensors};
+use crate::blob::{Attention, Blob, Gqa, Mla, ModelConfig, Moe, Role, Tensor};
 use crate::quant::Matrix;
+
+use super::linear::Projection;
+use super::lookup::Lookup;
 
 /// All tensors of one layer.
 pub(super) struct Layer<'a> {
     pub(super) attention_norm: &'a [f32],
     pub(super) attention: AttentionTensors<'a>,
-    pub(super) output: Matrix<'a>,
-    pub(super) output_bias: &'a [f32],
+    pub(super) output: Projection<'a>,
     pub(super) mlp_norm: &'a [f32],
     pub(super) mlp: MlpTensors<'a>,
 }
@@ -20,9 +22,9 @@ pub(super) enum AttentionTensors<'a> {
 }
 
 pub(super) struct MlaTensors<'a> {
+    pub(super) dims: Mla,
     pub(super) query: QueryTensors<'a>,
-    pub(super) kv_a: Matrix<'a>,
-    pub(super) kv_a_bias: &'a [f32],
+    pub(super) kv_a: Projection<'a>,
     pub(super) kv_a_norm: &'a [f32],
     pub(super) key_up: Tensor<'a>,
     pub(super) value_up: Tensor<'a>,
@@ -30,22 +32,19 @@ pub(super) struct MlaTensors<'a> {
 
 /// Queries projected directly, or through a compressed form.
 pub(super) enum QueryTensors<'a> {
-    Direct(Matrix<'a>),
+    Direct(Projection<'a>),
     Compressed {
-        down: Matrix<'a>,
-        down_bias: &'a [f32],
+        down: Projection<'a>,
         norm: &'a [f32],
-        up: Matrix<'a>,
+        up: Projection<'a>,
     },
 }
 
 pub(super) struct GqaTensors<'a> {
-    pub(super) query: Matrix<'a>,
-    pub(super) key: Matrix<'a>,
-    pub(super) value: Matrix<'a>,
-    pub(super) query_bias: &'a [f32],
-    pub(super) key_bias: &'a [f32],
-    pub(super) value_bias: &'a [f32],
+    pub(super) dims: Gqa,
+    pub(super) query: Projection<'a>,
+    pub(super) key: Projection<'a>,
+    pub(super) value: Projection<'a>,
     /// Empty without norms.
     pub(super) query_norm: &'a [f32],
     pub(super) key_norm: &'a [f32],
@@ -60,12 +59,16 @@ pub(super) struct GqaTensors<'a> {
 )]
 pub(super) enum MlpTensors<'a> {
     Dense(Gated<'a>),
-    Experts {
-        router: Matrix<'a>,
-        router_bias: &'a [f32],
-        shared: Option<Gated<'a>>,
-        experts: ExpertTensors<'a>,
-    },
+    Experts(MoeTensors<'a>),
+}
+
+pub(super) struct MoeTensors<'a> {
+    pub(super) moe: Moe,
+    pub(super) router: Matrix<'a>,
+    /// Corrects the choice; empty if nothing does.
+    pub(super) correction: &'a [f32],
+    pub(super) shared: Option<Gated<'a>>,
+    pub(super) experts: ExpertTensors<'a>,
 }
 
 /// The routed experts of one layer.
@@ -77,127 +80,155 @@ pub(super) struct ExpertTensors<'a> {
     pub(super) moe_layer: usize,
 }
 
-/// A gated MLP; biases are empty where there are none.
+/// A gated MLP.
 #[derive(Clone, Copy)]
 pub(super) struct Gated<'a> {
-    pub(super) gate: Matrix<'a>,
-    pub(super) up: Matrix<'a>,
-    pub(super) down: Matrix<'a>,
-    pub(super) gate_bias: &'a [f32],
-    pub(super) up_bias: &'a [f32],
-    pub(super) down_bias: &'a [f32],
+    pub(super) gate: Projection<'a>,
+    pub(super) up: Projection<'a>,
+    pub(super) down: Projection<'a>,
 }
 
 impl<'a> Layer<'a> {
     /// Looks the tensors of layer `index` up.
     pub(super) fn new(blob: &Blob<'a>, index: usize) -> Result<Self, EngineError> {
         let config = &blob.manifest().config;
-        let tensors = &mut blob.layer_tensors(index);
-        if blob.layer_kind(index).is_mtp() {
+        let kind = blob.layer_kind(index);
+        let tensors = &mut Lookup::layer(blob, index);
+        if kind.is_mtp() {
             // These were taken when the session began.
             for role in Role::MTP {
-                tensor(tensors, role)?;
+                tensors.tensor(role)?;
             }
         }
+        let attention_norm = tensors.vector(Role::AttentionNorm);
+        let attention = AttentionTensors::take(config, tensors)?;
+        let mut output = tensors.projection(Role::Output)?;
+        output.bias = tensors.vector(Role::OutputBias);
         Ok(Self {
-            attention_norm: vector(tensors, Role::AttentionNorm),
-            attention: AttentionTensors::take(config, tensors)?,
-            output: matrix(tensors, Role::Output)?,
-            output_bias: vector(tensors, Role::OutputBias),
-            mlp_norm: vector(tensors, Role::MlpNorm),
-            mlp: if blob.layer_kind(index).is_moe() {
-                MlpTensors::take_experts(tensors, blob.moe_layers(index))?
-            } else {
-                MlpTensors::take_dense(tensors)?
+            attention_norm,
+            attention,
+            output,
+            mlp_norm: tensors.vector(Role::MlpNorm),
+            mlp: match config.moe.filter(|_| kind.is_moe()) {
+                Some(moe) => MlpTensors::take_experts(moe, tensors, blob.moe_layers(index))?,
+                None => MlpTensors::take_dense(tensors)?,
             },
         })
     }
 }
 
 impl<'a> AttentionTensors<'a> {
-    fn take(config: &ModelConfig, tensors: &mut Tensors<'a>) -> Result<Self, EngineError> {
+    fn take(config: &ModelConfig, tensors: &mut Lookup<'a>) -> Result<Self, EngineError> {
         match config.attention {
-            Attention::Mla(mla) => Ok(Self::Mla(MlaTensors {
-                query: match mla.q_lora_rank {
-                    None => QueryTensors::Direct(matrix(tensors, Role::Query)?),
-                    Some(_) => QueryTensors::Compressed {
-                        down: matrix(tensors, Role::QueryA)?,
-                        down_bias: vector(tensors, Role::QueryABias),
-                        norm: vector(tensors, Role::QueryANorm),
-                        up: matrix(tensors, Role::QueryB)?,
-                    },
-                },
-                kv_a: matrix(tensors, Role::KvA)?,
-                kv_a_bias: vector(tensors, Role::KvABias),
-                kv_a_norm: vector(tensors, Role::KvANorm),
-                key_up: tensor(tensors, Role::KeyUp)?,
-                value_up: tensor(tensors, Role::ValueUp)?,
-            })),
-            Attention::Gqa(_) => Ok(Self::Gqa(GqaTensors {
-                query: matrix(tensors, Role::Query)?,
-                key: matrix(tensors, Role::Key)?,
-                value: matrix(tensors, Role::Value)?,
-                query_bias: vector(tensors, Role::QueryBias),
-                key_bias: vector(tensors, Role::KeyBias),
-                value_bias: vector(tensors, Role::ValueBias),
-                query_norm: vector(tensors, Role::QueryNorm),
-                key_norm: vector(tensors, Role::KeyNorm),
-            })),
+            Attention::Mla(dims) => Ok(Self::Mla(MlaTensors::take(dims, tensors)?)),
+            Attention::Gqa(dims) => Ok(Self::Gqa(GqaTensors::take(dims, tensors)?)),
         }
     }
 }
 
-impl<'a> MlpTensors<'a> {
-    fn take_dense(tensors: &mut Tensors<'a>) -> Result<Self, EngineError> {
-        let dense = Gated::take(
-            tensors,
-            [Role::Gate, Role::Up, Role::Down],
-            [Role::GateBias, Role::UpBias, Role::DownBias],
-        )?;
-        Ok(Self::Dense(dense.ok_or(EngineError::MissingTensor)?))
-    }
-
-    fn take_experts(tensors: &mut Tensors<'a>, moe_layer: usize) -> Result<Self, EngineError> {
-        Ok(Self::Experts {
-            router: matrix(tensors, Role::Router)?,
-            router_bias: vector(tensors, Role::RouterBias),
-            shared: Gated::take(
-                tensors,
-                [Role::SharedGate, Role::SharedUp, Role::SharedDown],
-                [
-                    Role::SharedGateBias,
-                    Role::SharedUpBias,
-                    Role::SharedDownBias,
-                ],
-            )?,
-            experts: ExpertTensors {
-                gate: tensor(tensors, Role::ExpertGate)?,
-                up: tensor(tensors, Role::ExpertUp)?,
-                down: tensor(tensors, Role::ExpertDown)?,
-                moe_layer,
-            },
+impl<'a> MlaTensors<'a> {
+    fn take(dims: Mla, tensors: &mut Lookup<'a>) -> Result<Self, EngineError> {
+        let query = match dims.q_lora_rank {
+            None => QueryTensors::Direct(tensors.projection(Role::Query)?),
+            Some(_) => {
+                let mut down = tensors.projection(Role::QueryA)?;
+                down.bias = tensors.vector(Role::QueryABias);
+                QueryTensors::Compressed {
+                    down,
+                    norm: tensors.vector(Role::QueryANorm),
+                    up: tensors.projection(Role::QueryB)?,
+                }
+            }
+        };
+        let mut kv_a = tensors.projection(Role::KvA)?;
+        kv_a.bias = tensors.vector(Role::KvABias);
+        Ok(Self {
+            dims,
+            query,
+            kv_a,
+            kv_a_norm: tensors.vector(Role::KvANorm),
+            key_up: tensors.tensor(Role::KeyUp)?,
+            value_up: tensors.tensor(Role::ValueUp)?,
         })
     }
 }
 
-impl<'a> Gated<'a> {
-    /// `None` if the layer has no such MLP.
-    fn take(
-        tensors: &mut Tensors<'a>,
-        weights: [Role; 3],
-        biases: [Role; 3],
-    ) -> Result<Option<Self>, EngineError> {
-        let Some(gate) = tensors.take(weights[0]) else {
-            return Ok(None);
+impl<'a> GqaTensors<'a> {
+    fn take(dims: Gqa, tensors: &mut Lookup<'a>) -> Result<Self, EngineError> {
+        let mut query = tensors.projection(Role::Query)?;
+        let mut key = tensors.projection(Role::Key)?;
+        let mut value = tensors.projection(Role::Value)?;
+        query.bias = tensors.vector(Role::QueryBias);
+        key.bias = tensors.vector(Role::KeyBias);
+        value.bias = tensors.vector(Role::ValueBias);
+        Ok(Self {
+            dims,
+            query,
+            key,
+            value,
+            query_norm: tensors.vector(Role::QueryNorm),
+            key_norm: tensors.vector(Role::KeyNorm),
+        })
+    }
+}
+
+impl<'a> MlpTensors<'a> {
+    fn take_dense(tensors: &mut Lookup<'a>) -> Result<Self, EngineError> {
+        let gate = tensors.matrix(Role::Gate)?;
+        let others = [Role::Up, Role::Down];
+        let biases = [Role::GateBias, Role::UpBias, Role::DownBias];
+        Ok(Self::Dense(Gated::take(gate, tensors, others, biases)?))
+    }
+
+    fn take_experts(
+        moe: Moe,
+        tensors: &mut Lookup<'a>,
+        moe_layer: usize,
+    ) -> Result<Self, EngineError> {
+        let router = tensors.matrix(Role::Router)?;
+        let correction = tensors.vector(Role::RouterBias);
+        let others = [Role::SharedUp, Role::SharedDown];
+        let biases = [
+            Role::SharedGateBias,
+            Role::SharedUpBias,
+            Role::SharedDownBias,
+        ];
+        let shared = match tensors.optional_matrix(Role::SharedGate)? {
+            Some(gate) => Some(Gated::take(gate, tensors, others, biases)?),
+            None => None,
         };
-        Ok(Some(Self {
-            gate: gate.matrix(0).ok_or(EngineError::MissingTensor)?,
-            up: matrix(tensors, weights[1])?,
-            down: matrix(tensors, weights[2])?,
-            gate_bias: vector(tensors, biases[0]),
-            up_bias: vector(tensors, biases[1]),
-            down_bias: vector(tensors, biases[2]),
+        Ok(Self::Experts(MoeTensors {
+            moe,
+            router,
+            correction,
+            shared,
+            experts: ExpertTensors {
+                gate: tensors.tensor(Role::ExpertGate)?,
+                up: tensors.tensor(Role::ExpertUp)?,
+                down: tensors.tensor(Role::ExpertDown)?,
+                moe_layer,
+            },
         }))
+    }
+}
+
+impl<'a> Gated<'a> {
+    /// The MLP that begins with `gate`.
+    fn take(
+        gate: Matrix<'a>,
+        tensors: &mut Lookup<'a>,
+        [up, down]: [Role; 2],
+        [gate_bias, up_bias, down_bias]: [Role; 3],
+    ) -> Result<Self, EngineError> {
+        let mut gated = Self {
+            gate: Projection::new(gate),
+            up: tensors.projection(up)?,
+            down: tensors.projection(down)?,
+        };
+        gated.gate.bias = tensors.vector(gate_bias);
+        gated.up.bias = tensors.vector(up_bias);
+        gated.down.bias = tensors.vector(down_bias);
+        Ok(gated)
     }
 
     /// One routed expert, in the file.
@@ -217,40 +248,19 @@ impl<'a> Gated<'a> {
         tensors: &ExpertTensors<'t>,
         matrix: impl Fn(&Tensor<'t>) -> Option<Matrix<'a>>,
     ) -> Result<Self, EngineError> {
-        let matrix = |tensor| matrix(tensor).ok_or(EngineError::MissingTensor);
+        let projection = |tensor: &Tensor<'t>| {
+            let matrix = matrix(tensor).map(Projection::new);
+            matrix.ok_or(EngineError::missing(tensor.record()))
+        };
         Ok(Self {
-            gate: matrix(&tensors.gate)?,
-            up: matrix(&tensors.up)?,
-            down: matrix(&tensors.down)?,
-            gate_bias: &[],
-            up_bias: &[],
-            down_bias: &[],
+            gate: projection(&tensors.gate)?,
+            up: projection(&tensors.up)?,
+            down: projection(&tensors.down)?,
         })
     }
 
-    /// Bytes of the three matrices.
+    /// Bytes of matrices and biases.
     pub(super) const fn bytes(&self) -> u64 {
-        (self.gate.bytes().len() + self.up.bytes().len() + self.down.bytes().len()) as u64
+        self.gate.bytes() + self.up.bytes() + self.down.bytes()
     }
-
-    /// Bytes of the biases.
-    pub(super) const fn bias_bytes(&self) -> u64 {
-        (size_of_val(self.gate_bias) + size_of_val(self.up_bias) + size_of_val(self.down_bias))
-            as u64
-    }
-}
-
-fn tensor<'a>(tensors: &mut Tensors<'a>, role: Role) -> Result<Tensor<'a>, EngineError> {
-    tensors.take(role).ok_or(EngineError::MissingTensor)
-}
-
-fn matrix<'a>(tensors: &mut Tensors<'a>, role: Role) -> Result<Matrix<'a>, EngineError> {
-    tensor(tensors, role)?
-        .matrix(0)
-        .ok_or(EngineError::MissingTensor)
-}
-
-/// The vector, or an empty one where the model has none.
-fn vector<'a>(tensors: &mut Tensors<'a>, role: Role) -> &'a [f32] {
-    tensors.take(role).map_or(&[], |tensor| tensor.vector())
 }

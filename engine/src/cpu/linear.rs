@@ -8,65 +8,78 @@ use crate::cut;
 use crate::kernels::{Inputs, Isa, linear, math};
 use crate::quant::{LANES, Matrix};
 
-use super::team::Team;
+use super::means::Means;
+use super::plan::panel_len;
+use super::team::{Team, Units};
 
-/// Numbers of a panel: rows padded to 16, for each token.
-pub(super) const fn panel_len(rows: usize, tokens: usize) -> usize {
-    rows.next_multiple_of(LANES) * tokens
+/// A matrix and its bias, which is empty where there is none.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Projection<'a> {
+    pub(super) matrix: Matrix<'a>,
+    pub(super) bias: &'a [f32],
 }
 
-/// `panel = matrix * inputs`.
-pub(super) fn project(
-    team: &impl Team,
-    isa: Isa,
-    matrix: &Matrix<'_>,
-    inputs: &Inputs<'_>,
-    panel: &mut [f32],
-) {
-    let unit = LANES * inputs.count;
-    let panel = cut::first_mut(panel, panel_len(matrix.rows(), inputs.count));
-    team.for_each_range(panel, unit, |first, range| {
-        linear(isa, matrix, first, inputs, range);
-    });
-}
+impl<'a> Projection<'a> {
+    /// Without a bias.
+    pub(super) const fn new(matrix: Matrix<'a>) -> Self {
+        Self { matrix, bias: &[] }
+    }
 
-/// `gate = silu(gate_matrix * inputs) * (up_matrix * inputs)`; `up` is scratch.
-pub(super) fn project_gated(
-    team: &impl Team,
-    isa: Isa,
-    matrices: [&Matrix<'_>; 2],
-    biases: [&[f32]; 2],
-    inputs: &Inputs<'_>,
-    [gate, up]: [&mut [f32]; 2],
-) {
-    let unit = LANES * inputs.count;
-    let len = panel_len(matrices[0].rows(), inputs.count);
-    let (gate, up) = (cut::first_mut(gate, len), cut::first_mut(up, len));
-    team.for_each_range_of_two(gate, up, unit, |first, gate, up| {
-        linear(isa, matrices[0], first, inputs, gate);
-        linear(isa, matrices[1], first, inputs, up);
-        add_bias_range(biases[0], inputs.count, first, gate);
-        add_bias_range(biases[1], inputs.count, first, up);
-        math::gated(isa, gate, up);
-    });
-}
+    /// Bytes of both.
+    pub(super) const fn bytes(&self) -> u64 {
+        (self.matrix.bytes().len() + size_of_val(self.bias)) as u64
+    }
 
-/// Adds a bias (or nothing, if it is empty) to a panel.
-pub(super) fn add_bias(bias: &[f32], tokens: usize, panel: &mut [f32]) {
-    add_bias_range(bias, tokens, 0, panel);
-}
+    /// `out = matrix * inputs + bias`, for the rows from block row `first` on.
+    pub(super) fn rows(&self, isa: Isa, first: usize, inputs: &Inputs<'_>, out: &mut [f32]) {
+        linear(isa, &self.matrix, first, inputs, out);
+        self.add_bias(inputs.count, first, out);
+    }
 
-fn add_bias_range(bias: &[f32], tokens: usize, first: usize, range: &mut [f32]) {
-    let bias = bias.get(first * LANES..).unwrap_or_default();
-    for (panel, bias) in range
-        .chunks_mut((LANES * tokens).max(1))
-        .zip(bias.chunks(LANES))
-    {
-        for row in panel.chunks_mut(LANES) {
-            for (value, bias) in row.iter_mut().zip(bias) {
-                *value += bias;
+    fn add_bias(&self, tokens: usize, first: usize, out: &mut [f32]) {
+        let bias = cut::after(self.bias, first * LANES).chunks(LANES);
+        for (panel, bias) in out.chunks_mut((LANES * tokens).max(1)).zip(bias) {
+            for row in panel.chunks_mut(LANES) {
+                for (value, bias) in row.iter_mut().zip(bias) {
+                    *value += bias;
+                }
             }
         }
+    }
+}
+
+impl<T: Team> Means<T> {
+    /// `panel = matrix * inputs + bias`.
+    pub(super) fn project(
+        &self,
+        projection: &Projection<'_>,
+        inputs: &Inputs<'_>,
+        panel: &mut [f32],
+    ) {
+        let len = panel_len(projection.matrix.rows(), inputs.count);
+        let panel = Units::new(cut::first_mut(panel, len), LANES * inputs.count);
+        self.team.for_each_part(panel, |first, part| {
+            linear(self.isa, &projection.matrix, first, inputs, part.data);
+            projection.add_bias(inputs.count, first, part.data);
+        });
+    }
+
+    /// `gate = silu(gate_matrix * inputs) * (up_matrix * inputs)`; `up` is scratch.
+    pub(super) fn project_gated(
+        &self,
+        [gate_projection, up_projection]: [&Projection<'_>; 2],
+        inputs: &Inputs<'_>,
+        [gate, up]: [&mut [f32]; 2],
+    ) {
+        let unit = LANES * inputs.count;
+        let len = panel_len(gate_projection.matrix.rows(), inputs.count);
+        let (gate, up) = (cut::first_mut(gate, len), cut::first_mut(up, len));
+        let team = &self.team;
+        team.for_each_range_of_two(gate, up, unit, |first, gate, up| {
+            gate_projection.rows(self.isa, first, inputs, gate);
+            up_projection.rows(self.isa, first, inputs, up);
+            math::gated(self.isa, gate, up);
+        });
     }
 }
 
@@ -74,7 +87,7 @@ fn add_bias_range(bias: &[f32], tokens: usize, first: usize, range: &mut [f32]) 
 pub(super) fn read_panel(panel: &[f32], tokens: usize, token: usize, out: &mut [f32]) {
     let rows = panel.chunks((LANES * tokens).max(1));
     for (rows, out) in rows.zip(out.chunks_mut(LANES)) {
-        let row = rows.get(token * LANES..).unwrap_or_default();
+        let row = cut::part(rows, token * LANES, out.len());
         for (out, value) in out.iter_mut().zip(row) {
             *out = *value;
         }
@@ -114,7 +127,7 @@ pub(super) fn add_panel_rows(
 fn add_panel(panel: &[f32], tokens: usize, token: usize, weight: f32, out: &mut [f32]) {
     let rows = panel.chunks((LANES * tokens).max(1));
     for (rows, out) in rows.zip(out.chunks_mut(LANES)) {
-        let row = rows.get(token * LANES..).unwrap_or_default();
+        let row = cut::part(rows, token * LANES, out.len());
         for (out, value) in out.iter_mut().zip(row) {
             *out += weight * value;
         }

@@ -5,16 +5,16 @@
 
 mod activation;
 mod arena;
-mod attend;
 mod attention;
+mod buffers;
 mod cache;
 mod decoder;
-mod expert_pass;
-mod experts;
-mod heads;
 mod layer;
 mod linear;
+mod lookup;
+mod means;
 mod mlp;
+mod model;
 mod mtp;
 mod plan;
 mod session;

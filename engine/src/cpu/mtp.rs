@@ -1,4 +1,4 @@
-//! Multi-token prediction: guessing the tokens after the next one.
+//! Multi-token prediction: drafting the tokens after the next one.
 //!
 //! DeepSeek-V3 (section 2.2) is trained with one more layer. It takes what the
 //! model has made of position `i`, and the token at `i + 1`, and says what
@@ -13,18 +13,21 @@
 //! implementations feed the layer; embedding and head are the model's own. The
 //! layer has rows in the cache like any other, row `i` for `x_i`. They are
 //! computed one call late, when the next token is known. A row whose hidden
-//! state was forgotten ([`Decoder::truncate`]) is made from the embedding
-//! alone: guesses may get worse, results never change.
+//! state was forgotten ([`Mtp::truncate`]) is made from the embedding alone:
+//! drafts may get worse, results never change.
 
 use crate::EngineError;
-use crate::blob::{Blob, ModelConfig, Role};
+use crate::blob::Role;
+use crate::cut;
 use crate::kernels::norm;
-use crate::quant::Matrix;
 use crate::text::sampler::most_likely;
 
 use super::arena::Arena;
-use super::decoder::{Decoder, Step};
-use super::linear::{project, read_panel};
+use super::buffers::Step;
+use super::decoder::Decoder;
+use super::linear::{Projection, read_panel};
+use super::lookup::Lookup;
+use super::model::Model;
 use super::plan::Sizes;
 use super::team::Team;
 
@@ -35,15 +38,15 @@ pub(super) struct Mtp<'a> {
     layer: usize,
     embedding_norm: &'a [f32],
     hidden_norm: &'a [f32],
-    projection: Matrix<'a>,
+    projection: Projection<'a>,
     norm: &'a [f32],
     hidden_size: usize,
     /// The last call's tokens.
     tokens: &'a mut [u32],
     /// Their hidden states.
     hidden: &'a mut [f32],
-    /// The layer's own state, where it goes on from a guess.
-    guessed: &'a mut [f32],
+    /// The layer's own state, where it continues from a drafted token.
+    drafted: &'a mut [f32],
     /// Position of the first of `tokens`.
     first: usize,
     /// How many there are.
@@ -57,31 +60,26 @@ pub(super) struct Mtp<'a> {
 impl<'a> Mtp<'a> {
     /// `None` if the plan has no room for it.
     pub(super) fn carve(
-        blob: &Blob<'a>,
-        config: &ModelConfig,
+        model: &Model<'a>,
         sizes: &Sizes,
         arena: &mut Arena<'a>,
     ) -> Result<Option<Self>, EngineError> {
         if sizes.hidden == 0 {
             return Ok(None);
         }
-        let layer = blob.manifest().mtp_layer().ok_or(EngineError::NoMtpLayer)?;
-        let tensors = &mut blob.layer_tensors(layer);
-        let mut take = |role| tensors.take(role).ok_or(EngineError::MissingTensor);
-        let embedding_norm = take(Role::MtpEmbeddingNorm)?.vector();
-        let hidden_norm = take(Role::MtpHiddenNorm)?.vector();
-        let projection = take(Role::MtpProjection)?.matrix(0);
-        let norm = take(Role::MtpNorm)?.vector();
+        let layer = model.blob.manifest().mtp_layer();
+        let layer = layer.ok_or(EngineError::NoMtpLayer)?;
+        let tensors = &mut Lookup::layer(&model.blob, layer);
         Ok(Some(Self {
             layer,
-            embedding_norm,
-            hidden_norm,
-            projection: projection.ok_or(EngineError::MissingTensor)?,
-            norm,
-            hidden_size: config.hidden_size as usize,
+            embedding_norm: tensors.tensor(Role::MtpEmbeddingNorm)?.vector(),
+            hidden_norm: tensors.tensor(Role::MtpHiddenNorm)?.vector(),
+            projection: tensors.projection(Role::MtpProjection)?,
+            norm: tensors.tensor(Role::MtpNorm)?.vector(),
+            hidden_size: model.hidden_size(),
             tokens: arena.take(sizes.tokens)?,
             hidden: arena.take(sizes.hidden)?,
-            guessed: arena.take(sizes.guessed)?,
+            drafted: arena.take(sizes.drafted)?,
             first: 0,
             count: 0,
             rows: 0,
@@ -117,169 +115,143 @@ impl<'a> Mtp<'a> {
         };
         (token.unwrap_or(0), state)
     }
-}
 
-impl<'a, T: Team> Decoder<'a, T> {
-    /// Guesses what follows `token`, which comes at `position` and has not been
-    /// taken in yet: at most as many tokens as there is room for in `guesses`
-    /// and, after `token`, in the cache. Returns how many; none without a plan
-    /// for it, or at position 0.
-    ///
-    /// Replaces the logits by those of the last guess.
+    /// Drafts what follows `token`, which comes at `position` and has not been
+    /// taken in yet. Replaces the logits by those of the last drafted token.
     ///
     /// # Errors
-    /// If the token does not exist or does not fit, or an expert cannot be read.
-    pub fn draft(
+    /// If an expert cannot be read.
+    pub(super) fn draft<T: Team>(
         &mut self,
+        decoder: &mut Decoder<'a, T>,
         position: usize,
         token: u32,
-        guesses: &mut [u32],
-    ) -> Result<usize, EngineError> {
-        self.check(&[token], position)?;
-        let room = self.context().saturating_sub(position + 1);
-        let len = guesses.len().min(room);
-        let guesses = guesses.get_mut(..len).unwrap_or_default();
-        let routing = self.routing;
-        let guessed = match self.mtp.take() {
-            Some(mut mtp) if position > 0 => {
-                let guessed = self.guess(&mut mtp, position, token, guesses);
-                self.mtp = Some(mtp);
-                guessed.map(|()| len)
-            }
-            none => {
-                self.mtp = none;
-                Ok(0)
-            }
-        };
-        self.routing = routing;
-        guessed
-    }
-
-    fn guess(
-        &mut self,
-        mtp: &mut Mtp<'a>,
-        position: usize,
-        token: u32,
-        guesses: &mut [u32],
+        drafts: &mut [u32],
     ) -> Result<(), EngineError> {
         // The last row again, if need be: its result is wanted.
-        mtp.rows = mtp.rows.min(position.saturating_sub(1));
-        let mut last = self.compute_rows(mtp, position, token)?;
+        self.rows = self.rows.min(position.saturating_sub(1));
+        let mut last = self.compute_rows(decoder, position, token)?;
         let mut before = None;
-        for (i, guess) in guesses.iter_mut().enumerate() {
+        for (i, draft) in drafts.iter_mut().enumerate() {
             if let Some(before) = before {
                 let step = Step {
                     tokens: 1,
                     position: (position + i).saturating_sub(1),
                 };
-                self.join(mtp, &step, |_| (before, Some(&*mtp.guessed)));
-                self.predict(mtp.layer, &step)?;
+                self.join(decoder, step, |_| (before, Some(&*self.drafted)));
+                self.predict(decoder, step)?;
                 last = 0;
             }
-            self.head(last, 1, mtp.norm);
-            // What the head has seen is to the next guess what the model's
+            decoder.head(last, 1, self.norm);
+            // What the head has seen is to the next draft what the model's
             // state was to this one.
-            let state = self.buffers.input.row(0).iter();
-            for (to, from) in mtp.guessed.iter_mut().zip(state) {
+            let state = decoder.memory.buffers.input.row(0).iter();
+            for (to, from) in self.drafted.iter_mut().zip(state) {
                 *to = *from;
             }
-            *guess = most_likely(self.logits());
-            before = Some(*guess);
+            *draft = most_likely(decoder.logits());
+            before = Some(*draft);
         }
         Ok(())
     }
 
     /// Brings the rows up to date before `token` is taken in at `position`.
-    pub(super) fn catch_up(&mut self, position: usize, token: u32) -> Result<(), EngineError> {
-        let Some(mut mtp) = self.mtp.take() else {
-            return Ok(());
-        };
-        if mtp.rows == position && mtp.last != token {
+    pub(super) fn catch_up<T: Team>(
+        &mut self,
+        decoder: &mut Decoder<'a, T>,
+        position: usize,
+        token: u32,
+    ) -> Result<(), EngineError> {
+        if self.rows == position && self.last != token {
             // Drafted for another token.
-            mtp.rows = position.saturating_sub(1);
+            self.rows = position.saturating_sub(1);
         }
-        let done = self.compute_rows(&mut mtp, position, token);
-        self.mtp = Some(mtp);
-        done.map(|_| ())
+        self.compute_rows(decoder, position, token).map(|_| ())
     }
 
-    /// Computes the rows that lack up to the one with `token`, the token at
+    /// Computes the missing rows, up to the one for `token`, the token at
     /// `position`. Returns which row of `residual` has the last one's result.
-    fn compute_rows(
+    fn compute_rows<T: Team>(
         &mut self,
-        mtp: &mut Mtp<'a>,
+        decoder: &mut Decoder<'a, T>,
         position: usize,
         token: u32,
     ) -> Result<usize, EngineError> {
         let mut last = 0;
-        while mtp.rows < position {
+        while self.rows < position {
             let step = Step {
-                tokens: (position - mtp.rows).min(self.batch().max(1)),
-                position: mtp.rows,
+                tokens: (position - self.rows).min(self.tokens.len().max(1)),
+                position: self.rows,
             };
-            self.join(mtp, &step, |row| mtp.pair(row, position, token));
-            self.predict(mtp.layer, &step)?;
-            mtp.rows += step.tokens;
-            mtp.last = token;
+            self.join(decoder, step, |row| self.pair(row, position, token));
+            self.predict(decoder, step)?;
+            self.rows += step.tokens;
+            self.last = token;
             last = step.tokens.saturating_sub(1);
         }
         Ok(last)
     }
 
-    fn predict(&mut self, layer: usize, step: &Step) -> Result<(), EngineError> {
-        self.compute_angles(step);
-        self.layer(layer, step)
+    fn predict<T: Team>(
+        &self,
+        decoder: &mut Decoder<'a, T>,
+        step: Step,
+    ) -> Result<(), EngineError> {
+        decoder.compute_angles(step);
+        decoder.layer(self.layer, step)
     }
 
     /// `residual = projection [norm(embedding(token)); norm(state)]` for each
     /// row of `step`.
-    fn join<'s>(
-        &mut self,
-        mtp: &Mtp<'_>,
-        step: &Step,
+    fn join<'s, T: Team>(
+        &self,
+        decoder: &mut Decoder<'a, T>,
+        step: Step,
         pair: impl Fn(usize) -> (u32, Option<&'s [f32]>) + Sync,
     ) {
-        let (isa, eps, width) = (self.isa, self.config.rms_norm_eps, mtp.hidden_size);
-        let embedding = self.model.embedding;
-        let input = &mut self.buffers.input;
-        input.fill(&self.team, isa, [step.tokens, 2 * width], |i, out| {
+        let (model, means) = (&decoder.model, &decoder.means);
+        let memory = &mut decoder.memory;
+        let (isa, eps, width) = (means.isa, model.config.rms_norm_eps, self.hidden_size);
+        let embedding = &model.embedding;
+        let input = &mut memory.buffers.input;
+        input.fill(means, [step.tokens, 2 * width], |i, out| {
             let (token, state) = pair(step.position + i);
-            let Some((first, second)) = out.split_at_mut_checked(width) else {
-                return;
-            };
+            let (first, second) = cut::split_mut(out, width);
             embedding.decode_row(token as usize, first);
-            norm::rms_norm_in_place(isa, first, mtp.embedding_norm, eps);
+            norm::rms_norm_in_place(isa, first, self.embedding_norm, eps);
             match state {
-                Some(state) => norm::rms_norm(isa, state, mtp.hidden_norm, eps, second),
+                Some(state) => norm::rms_norm(isa, state, self.hidden_norm, eps, second),
                 None => second.fill(0.0),
             }
         });
-        let panel = &mut *self.buffers.panel;
-        project(&self.team, isa, &mtp.projection, &input.inputs(), panel);
-        let rows = self.buffers.residual.chunks_mut(width.max(1));
+        let panel = &mut *memory.buffers.panel;
+        means.project(&self.projection, &input.inputs(), panel);
+        let rows = memory.buffers.residual.chunks_mut(width.max(1));
         for (token, row) in rows.take(step.tokens).enumerate() {
             read_panel(panel, step.tokens, token, row);
         }
-        let norms = size_of_val(mtp.embedding_norm) + size_of_val(mtp.hidden_norm);
+        let norms = size_of_val(self.embedding_norm) + size_of_val(self.hidden_norm);
         let rows = embedding.row_bytes() * step.tokens;
-        self.traffic.weights += (mtp.projection.bytes().len() + norms + rows) as u64;
+        memory.traffic.weights += self.projection.bytes() + (norms + rows) as u64;
     }
 
     /// Keeps what the layers have made of `tokens`, after the final norm.
-    pub(super) fn keep_hidden(&mut self, tokens: &[u32], position: usize) {
-        let Some(mtp) = &mut self.mtp else {
-            return;
-        };
-        let width = mtp.hidden_size.max(1);
-        let residual = self.buffers.residual.chunks(width);
-        let states = residual.zip(mtp.hidden.chunks_mut(width));
+    pub(super) fn keep_hidden<T: Team>(
+        &mut self,
+        decoder: &Decoder<'a, T>,
+        tokens: &[u32],
+        position: usize,
+    ) {
+        let (model, width) = (&decoder.model, self.hidden_size.max(1));
+        let residual = decoder.memory.buffers.residual.chunks(width);
+        let states = residual.zip(self.hidden.chunks_mut(width));
         for (residual, state) in states.take(tokens.len()) {
-            let (weight, eps) = (self.model.final_norm, self.config.rms_norm_eps);
-            norm::rms_norm(self.isa, residual, weight, eps, state);
+            let (weight, eps) = (model.final_norm, model.config.rms_norm_eps);
+            norm::rms_norm(decoder.means.isa, residual, weight, eps, state);
         }
-        for (to, from) in mtp.tokens.iter_mut().zip(tokens) {
+        for (to, from) in self.tokens.iter_mut().zip(tokens) {
             *to = *from;
         }
-        (mtp.first, mtp.count) = (position, tokens.len());
+        (self.first, self.count) = (position, tokens.len());
     }
 }

@@ -4,12 +4,11 @@ use crate::EngineError;
 use crate::blob::{Attention, ExpertSizes, Manifest, MemoryContract, ModelConfig};
 use crate::execute::slots::Slot;
 use crate::execute::{PlanOptions, router};
+use crate::kernels::attend::{CHUNK, Total};
 use crate::kv::RowLayout;
 use crate::quant::{GROUP, LANES};
 
 use super::arena::padded_bytes;
-use super::attend::partials_len;
-use super::linear::panel_len;
 
 /// The exact size of each buffer of a session.
 ///
@@ -61,12 +60,12 @@ pub(super) struct Sizes {
     pub(super) logits: usize,
     /// Layers that have rows in the cache.
     pub(super) layers: usize,
-    /// Last tokens, for guessing ahead.
+    /// Last tokens, for drafting.
     pub(super) tokens: usize,
     /// Their hidden states `[batch, hidden_size]`.
     pub(super) hidden: usize,
     /// One more hidden state.
-    pub(super) guessed: usize,
+    pub(super) drafted: usize,
     /// Experts in memory.
     pub(super) slots: usize,
     /// Bytes of one of them.
@@ -195,7 +194,7 @@ impl Sizes {
             layers: to_usize(u64::from(config.num_hidden_layers) + u64::from(options.mtp))?,
             tokens: of_mtp(batch)?,
             hidden: of_mtp(hidden_size.saturating_mul(batch))?,
-            guessed: of_mtp(hidden_size)?,
+            drafted: of_mtp(hidden_size)?,
             slots: to_usize(experts.count.min(options.expert_slots.into()))?,
             slot: to_usize(experts.largest)?,
         })
@@ -229,14 +228,14 @@ impl Sizes {
             padded_bytes::<f32>(self.logits),
             padded_bytes::<u32>(self.tokens),
             padded_bytes::<f32>(self.hidden),
-            padded_bytes::<f32>(self.guessed),
+            padded_bytes::<f32>(self.drafted),
         ]
         .iter()
         .fold(0, |sum, bytes| sum.saturating_add(*bytes))
     }
 }
 
-/// Columns a token of the buffers that several tensors share.
+/// Columns per token of the buffers that several tensors share.
 struct Widths {
     input: u64,
     middle: u64,
@@ -295,6 +294,38 @@ impl Widths {
         }
     }
 }
+
+/// Numbers of a panel: rows padded to 16, for each token.
+pub(super) const fn panel_len(rows: usize, tokens: usize) -> usize {
+    rows.next_multiple_of(LANES) * tokens
+}
+
+/// Chunks of positions that are summed at a time, each into memory of its own.
+const PARTIALS: usize = 8;
+
+/// Numbers that [`PARTIALS`] sums take at a context of `context` tokens: for
+/// each, and for the whole, the heads' totals; for each, the heads' sums.
+fn partials_len(config: &ModelConfig, context: usize) -> usize {
+    let chunks = context.div_ceil(CHUNK);
+    if chunks < 2 {
+        return 0;
+    }
+    let heads = config.num_attention_heads as usize;
+    let unit = heads.saturating_mul(value_width(config) + TOTAL);
+    unit.saturating_mul(chunks.min(PARTIALS))
+        .saturating_add(heads * TOTAL)
+}
+
+/// Numbers of one head's sum.
+pub(super) const fn value_width(config: &ModelConfig) -> usize {
+    match config.attention {
+        Attention::Mla(mla) => mla.kv_lora_rank as usize,
+        Attention::Gqa(gqa) => gqa.head_dim as usize,
+    }
+}
+
+/// Numbers of a [`Total`].
+pub(super) const TOTAL: usize = size_of::<Total>() / size_of::<f32>();
 
 fn to_usize(value: u64) -> Result<usize, EngineError> {
     usize::try_from(value).map_err(|_| EngineError::PlanTooLarge)

@@ -68,14 +68,15 @@ impl<T: Team> Session<'_, T> {
         }
         let count = shape.tokens as usize;
         let (ids, rows) = rest.split_at_checked(4 * count).unwrap_or((rest, &[]));
-        self.refill(count, |decoder| {
-            // What a snapshot lacks of guessing ahead makes worse guesses.
-            for layer in shape.layers as usize..decoder.cached_layers() {
-                decoder.cache_mut().rows_mut(layer, count).fill(0);
+        let cached_layers = self.cached_layers();
+        self.refill(count, |cache| {
+            // Without rows of the layer that drafts, drafts are worse.
+            for layer in shape.layers as usize..cached_layers {
+                cache.rows_mut(layer, count).fill(0);
             }
             let layer_bytes = shape.row_bytes as usize * count;
             for (layer, rows) in rows.chunks(layer_bytes.max(1)).enumerate() {
-                let room = decoder.cache_mut().rows_mut(layer, count);
+                let room = cache.rows_mut(layer, count);
                 if room.len() == rows.len() {
                     room.copy_from_slice(rows);
                 }
@@ -132,8 +133,8 @@ impl<T: Team> Session<'_, T> {
         Ok(theirs)
     }
 
-    /// Whether a snapshot may have so many layers: with the one that guesses ahead
-    /// or without it, whatever this session has.
+    /// Whether a snapshot may have so many layers: with the one that drafts or
+    /// without it, whatever this session has.
     fn may_hold(&self, layers: u32) -> bool {
         let manifest = self.blob().manifest();
         let own = manifest.config.num_hidden_layers;
@@ -142,17 +143,17 @@ impl<T: Team> Session<'_, T> {
 
     fn shape(&self, tokens: usize) -> Shape {
         Shape {
-            kv: self.decoder().kv_format() as u8,
+            kv: self.options().kv as u8,
             tokens: tokens as u32,
-            row_bytes: self.decoder().cache().layout().row_bytes as u32,
-            layers: self.decoder().cached_layers() as u32,
+            row_bytes: self.cache().layout().row_bytes as u32,
+            layers: self.cached_layers() as u32,
             model: self.blob().digest(),
         }
     }
 
     /// The first `count` rows of each layer.
     fn cached_rows(&self, count: usize) -> impl Iterator<Item = &[u8]> {
-        let layers = self.decoder().cached_layers();
-        (0..layers).map(move |layer| self.decoder().cache().rows(layer, count))
+        let layers = self.cached_layers();
+        (0..layers).map(move |layer| self.cache().rows(layer, count))
     }
 }

@@ -78,8 +78,16 @@ pub enum ExecutorError {
     #[error(transparent)]
     Load(#[from] LoadError),
     /// The engine refused.
-    #[error(transparent)]
+    #[error("{0}{advice}", advice = advice(.0))]
     Engine(#[from] EngineError),
+}
+
+/// What to type next, where the engine cannot know it.
+const fn advice(error: &EngineError) -> &'static str {
+    match error {
+        EngineError::NoMtpLayer => "; pack it with --mtp",
+        _ => "",
+    }
 }
 
 /// Tokens that prefill takes at a time on a computer's processor, whatever the

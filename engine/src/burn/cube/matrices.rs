@@ -79,7 +79,7 @@ impl<R: CubeRuntime> CubeMatrices<R> {
         let count = record.count as usize;
         let matrices = Self::room(record, count, device);
         for index in 0..count {
-            let matrix = tensor.matrix(index).ok_or(EngineError::MissingTensor)?;
+            let matrix = tensor.matrix(index).ok_or(EngineError::missing(record))?;
             matrices.fill(index, &matrix);
         }
         Ok(matrices)

@@ -62,7 +62,7 @@ impl<B: Backend> PlainMatrices<B> {
     pub fn load(tensor: &blob::Tensor<'_>, device: &B::Device) -> Result<Self, EngineError> {
         let matrices = (0..tensor.record().count as usize).map(|index| tensor.matrix(index));
         let matrices: Option<Vec<_>> = matrices.collect();
-        let matrices = matrices.ok_or(EngineError::MissingTensor)?;
+        let matrices = matrices.ok_or(EngineError::missing(tensor.record()))?;
         Self::unpack(tensor.record(), &matrices, device)
     }
 
@@ -145,7 +145,7 @@ impl<B: Backend> PlainMatrices<B> {
                     put(all, slot, one);
                 }
             }
-            _ => return Err(EngineError::MissingTensor),
+            _ => return Err(EngineError::missing(&self.record)),
         }
         Ok(())
     }
@@ -262,7 +262,7 @@ impl<B: Backend> GroupCodes<B> {
                 let blocks = blocks.chunks_exact(record.format.block_bytes());
                 for (g, bytes) in blocks.enumerate() {
                     let block = Block::new(record.format, bytes);
-                    let group = block.ok_or(EngineError::MissingTensor)?.group(row);
+                    let group = block.ok_or(EngineError::missing(record))?.group(row);
                     let group = Group::new(record.format, &group);
                     let at = index * matrix_scales + g * rows;
                     scales[at + row] = group.scale;

@@ -9,22 +9,21 @@ use crate::execute::StorageTraffic;
 use crate::execute::slots::{Slot, SlotTable, expert_offset};
 use crate::storage::{BlockStorage, check_file, read};
 
-use super::arena::Arena;
-use super::layer::{ExpertTensors, Gated};
-use super::plan::Sizes;
+use crate::cpu::arena::Arena;
+use crate::cpu::layer::{ExpertTensors, Gated};
+use crate::cpu::plan::Sizes;
 
 /// Where routed experts come from.
-#[derive(Debug, Default)]
-pub(super) enum ExpertStore<'a> {
+#[derive(Debug)]
+pub(in crate::cpu) enum ExpertStore<'a> {
     /// The file, in place.
-    #[default]
     Mapped,
     /// Slots filled from storage.
     Stored(Slots<'a>),
 }
 
 /// Room for some experts in memory.
-pub(super) struct Slots<'a> {
+pub(in crate::cpu) struct Slots<'a> {
     storage: &'a mut dyn BlockStorage,
     table: SlotTable<&'a mut [Slot]>,
     memory: &'a mut [u8],
@@ -33,7 +32,7 @@ pub(super) struct Slots<'a> {
 
 impl<'a> ExpertStore<'a> {
     /// Carves the slots of a plan, for the experts of `blob`.
-    pub(super) fn carve(
+    pub(in crate::cpu) fn carve(
         blob: &Blob<'_>,
         storage: Option<&'a mut dyn BlockStorage>,
         sizes: &Sizes,
@@ -55,13 +54,13 @@ impl<'a> ExpertStore<'a> {
     }
 
     /// Whether all experts can be had at once.
-    pub(super) const fn is_mapped(&self) -> bool {
+    pub(in crate::cpu) const fn is_mapped(&self) -> bool {
         matches!(self, Self::Mapped)
     }
 
     /// Expert `expert` of a layer. `later` tells whether the batch at hand will
     /// ask for an expert of this layer after this one.
-    pub(super) fn expert(
+    pub(in crate::cpu) fn expert(
         &mut self,
         tensors: &ExpertTensors<'a>,
         expert: u32,
@@ -74,7 +73,7 @@ impl<'a> ExpertStore<'a> {
     }
 
     /// What it has cost so far.
-    pub(super) const fn traffic(&self) -> StorageTraffic {
+    pub(in crate::cpu) const fn traffic(&self) -> StorageTraffic {
         match self {
             Self::Mapped => StorageTraffic {
                 hits: 0,
@@ -151,5 +150,5 @@ fn slot(
     let size = (memory.len() / count.max(1)).max(1);
     let slot = memory.chunks_exact_mut(size).nth(index);
     slot.and_then(|slot| slot.get_mut(..bytes))
-        .ok_or(EngineError::MissingTensor)
+        .ok_or(EngineError::OtherPlan)
 }

@@ -7,8 +7,8 @@ use crate::kernels::attend::QueryPart;
 use crate::kernels::hadamard;
 use crate::quant::{GROUP, LANES};
 
-use super::activation::Activation;
-use super::linear::read_panel;
+use crate::cpu::activation::Activation;
+use crate::cpu::linear::read_panel;
 
 /// The query of one head, `len` numbers, as [`split_heads`] or [`unpack_heads`] laid it out.
 pub(super) fn query_part<'a>(
@@ -20,9 +20,8 @@ pub(super) fn query_part<'a>(
     let stride = len.next_multiple_of(GROUP);
     let offset = head * stride;
     let (codes, scales) = queries.codes(token, offset, stride);
-    let row = queries.row(token);
     QueryPart {
-        values: row.get(offset..offset + len).unwrap_or_default(),
+        values: cut::part(queries.row(token), offset, len),
         codes,
         scales,
     }
@@ -66,9 +65,9 @@ pub(super) fn join_heads(
 ) {
     let rows = out.chunks_mut((heads * stride).max(1)).take(groups);
     for (group, row) in rows.enumerate() {
-        let mut results = results.chunks((heads * width).max(1));
-        let results = results.nth(group * tokens + token);
-        let results = results.unwrap_or_default().chunks(width.max(1));
+        let len = heads * width;
+        let results = cut::part(results, (group * tokens + token) * len, len);
+        let results = results.chunks(width.max(1));
         for (head, out) in results.zip(row.chunks_mut(stride.max(1))) {
             put_padded(out, head.iter());
         }

@@ -2,13 +2,13 @@
 //! their number.
 
 use crate::EngineError;
+use crate::cut;
 use crate::execute::router::Choice;
-use crate::kernels::{Inputs, Isa, linear, math};
+use crate::kernels::{Inputs, Isa, math};
 use crate::quant::{GROUP, LANES};
 
-use super::activation::Activation;
-use super::layer::{ExpertTensors, Gated};
-use super::linear::add_bias;
+use crate::cpu::activation::Activation;
+use crate::cpu::layer::{ExpertTensors, Gated};
 
 /// Block rows of a matrix that a thread multiplies at a time.
 const ROWS: usize = 8;
@@ -32,7 +32,7 @@ impl<'p> ExpertPass<'p> {
         experts: &'p ExpertTensors<'p>,
         chosen: &'p [Choice],
     ) -> Result<Self, EngineError> {
-        let columns = |mlp: &Gated<'_>| mlp.gate.rows().next_multiple_of(GROUP);
+        let columns = |mlp: &Gated<'_>| mlp.gate.matrix.rows().next_multiple_of(GROUP);
         let first = chosen.first().map_or(0, |choice| choice.expert);
         Ok(Self {
             shared_columns: shared.map_or(0, columns),
@@ -50,8 +50,7 @@ impl<'p> ExpertPass<'p> {
 
     /// Bytes of the weights.
     pub(super) fn bytes(&self) -> u64 {
-        let shared = self.shared.map_or(0, |mlp| mlp.bytes() + mlp.bias_bytes());
-        shared + self.expert_bytes()
+        self.shared.map_or(0, Gated::bytes) + self.expert_bytes()
     }
 
     /// Bytes of the weights of chosen experts.
@@ -110,18 +109,8 @@ impl<'p> ExpertPass<'p> {
             // Rows that only pad a group are not in the matrix.
             gate.fill(0.0);
             up.fill(0.0);
-            linear(isa, &part.mlp.gate, row, x, gate);
-            linear(isa, &part.mlp.up, row, x, up);
-            add_bias(
-                part.mlp.gate_bias.get(row * LANES..).unwrap_or_default(),
-                1,
-                gate,
-            );
-            add_bias(
-                part.mlp.up_bias.get(row * LANES..).unwrap_or_default(),
-                1,
-                up,
-            );
+            part.mlp.gate.rows(isa, row, x, gate);
+            part.mlp.up.rows(isa, row, x, up);
             math::gated(isa, gate, up);
         }
     }
@@ -140,14 +129,9 @@ impl<'p> ExpertPass<'p> {
             for part in self.all() {
                 let mut results = [0.0; ROWS * LANES];
                 let len = residual.len().next_multiple_of(LANES);
-                let results = results.get_mut(..len).unwrap_or_default();
+                let results = cut::first_mut(&mut results, len);
                 let x = middle.inputs_from(part.columns.start);
-                linear(isa, &part.mlp.down, row, &x, results);
-                add_bias(
-                    part.mlp.down_bias.get(row * LANES..).unwrap_or_default(),
-                    1,
-                    results,
-                );
+                part.mlp.down.rows(isa, row, &x, results);
                 for (residual, result) in residual.iter_mut().zip(results) {
                     *residual += part.weight * *result;
                 }

@@ -7,43 +7,20 @@
 
 use crate::blob::{Attention, ModelConfig};
 use crate::cut;
+use crate::execute::window;
 use crate::kernels::Isa;
 use crate::kernels::attend::{
     Attend, CHUNK, Query, QueryPart, Total, WIDE, attend, attend_chunk, finish, fold,
 };
 
-use super::activation::Activation;
-use super::cache::Cache;
-use super::decoder::{Decoder, Step};
 use super::heads::query_part;
-use super::team::Team;
-
-/// Chunks of positions that are summed at a time, each into memory of its own.
-const PARTIALS: usize = 8;
-
-/// Numbers that [`PARTIALS`] sums take at a context of `context` tokens: for
-/// each, and for the whole, the heads' totals; for each, the heads' sums.
-pub(super) fn partials_len(config: &ModelConfig, context: usize) -> usize {
-    let chunks = context.div_ceil(CHUNK);
-    if chunks < 2 {
-        return 0;
-    }
-    let heads = config.num_attention_heads as usize;
-    let unit = heads.saturating_mul(value_width(config) + TOTAL);
-    unit.saturating_mul(chunks.min(PARTIALS))
-        .saturating_add(heads * TOTAL)
-}
-
-/// Numbers of one head's sum.
-const fn value_width(config: &ModelConfig) -> usize {
-    match config.attention {
-        Attention::Mla(mla) => mla.kv_lora_rank as usize,
-        Attention::Gqa(gqa) => gqa.head_dim as usize,
-    }
-}
-
-/// Numbers of a [`Total`].
-const TOTAL: usize = size_of::<Total>() / size_of::<f32>();
+use crate::cpu::activation::Activation;
+use crate::cpu::buffers::Step;
+use crate::cpu::cache::Cache;
+use crate::cpu::decoder::Decoder;
+use crate::cpu::means::Means;
+use crate::cpu::plan::{TOTAL, value_width};
+use crate::cpu::team::Team;
 
 /// The queries of a step, in groups that share the same segments of a row:
 /// `[groups, tokens, heads of a group]`.
@@ -51,7 +28,7 @@ struct Queries<'a> {
     config: &'a ModelConfig,
     cache: &'a Cache<'a>,
     layer: usize,
-    step: &'a Step,
+    step: Step,
     window: usize,
     groups: usize,
     /// Latent queries, or grouped ones.
@@ -64,38 +41,35 @@ impl<T: Team> Decoder<'_, T> {
     /// Each head of each token attends; results `[groups, token, heads of a
     /// group, width]` in `panel`. Queries: latent ones in `input` (and rotated
     /// ones in `query`), grouped ones in `middle`.
-    pub(super) fn attend_heads(&mut self, layer: usize, step: &Step) {
-        let window = match self.config.sliding_window {
-            Some(window) if self.blob.layer_kind(layer).is_sliding() => window as usize,
-            _ => usize::MAX,
-        };
-        let (isa, team) = (self.isa, &self.team);
-        let buffers = &mut self.buffers;
-        let (groups, main) = match self.config.attention {
+    pub(super) fn attend_heads(&mut self, layer: usize, step: Step) {
+        let config = &self.model.config;
+        let (means, memory) = (&self.means, &mut self.memory);
+        let buffers = &mut memory.buffers;
+        let (groups, main) = match config.attention {
             Attention::Mla(_) => (1, &buffers.input),
             Attention::Gqa(gqa) => (gqa.num_key_value_heads as usize, &buffers.middle),
         };
         let queries = Queries {
-            config: &self.config,
-            cache: &buffers.cache,
+            config,
+            cache: &memory.cache,
             layer,
             step,
-            window,
+            window: window(&self.model.blob, layer),
             groups,
             main,
             query: buffers.query,
         };
-        let width = value_width(&self.config);
+        let width = value_width(config);
         let panel = cut::first_mut(buffers.panel, queries.len() * width);
         let chunks = queries.first(0) / CHUNK..step.position / CHUNK + 1;
-        if step.tokens == 1 && team.threads() > 1 && chunks.len() > 1 {
-            queries.attend_by_position(team, isa, width, chunks, buffers.partials, panel);
+        if step.tokens == 1 && means.team.threads() > 1 && chunks.len() > 1 {
+            queries.attend_by_position(means, width, chunks, buffers.partials, panel);
         } else {
-            queries.attend_by_query(team, isa, width, panel);
+            queries.attend_by_query(means, width, panel);
         }
-        let row_bytes = buffers.cache.layout().row_bytes as u64;
+        let row_bytes = memory.cache.layout().row_bytes as u64;
         let seen = step.position + step.tokens - queries.first(0);
-        self.traffic.kv += (seen + step.tokens) as u64 * row_bytes;
+        memory.traffic.kv += (seen + step.tokens) as u64 * row_bytes;
     }
 }
 
@@ -114,17 +88,18 @@ impl<'a> Queries<'a> {
         (self.step.position + token + 1).saturating_sub(self.window)
     }
 
-    fn attend_by_query(&self, team: &impl Team, isa: Isa, width: usize, panel: &mut [f32]) {
+    fn attend_by_query(&self, means: &Means<impl Team>, width: usize, panel: &mut [f32]) {
         // Queries that meet a row together are not shared out: widening the row is
         // most of the work.
         let together = self.group_len().min(WIDE);
+        let team = &means.team;
         team.for_each_range(panel, together * width, |first, range| {
             let (mut first, mut rest) = (first * together, range);
             while !rest.is_empty() {
                 let group = first / self.group_len();
                 let count = (group + 1) * self.group_len() - first;
-                let (out, tail) = cut::split_mut(rest, count * width);
-                attend(isa, &self.task(group), |i| self.query(first + i), out);
+                let (out, tail) = cut::split_at_most_mut(rest, count * width);
+                attend(means.isa, &self.task(group), |i| self.query(first + i), out);
                 (first, rest) = (first + count, tail);
             }
         });
@@ -132,8 +107,7 @@ impl<'a> Queries<'a> {
 
     fn attend_by_position(
         &self,
-        team: &impl Team,
-        isa: Isa,
+        means: &Means<impl Team>,
         width: usize,
         chunks: core::ops::Range<usize>,
         partials: &mut [f32],
@@ -149,9 +123,10 @@ impl<'a> Queries<'a> {
         while next < chunks.end {
             let taken = (chunks.end - next).min(partials.len() / unit).max(1);
             let partials = cut::first_mut(partials, taken * unit);
+            let team = &means.team;
             team.for_each_range(partials, unit, |first, range| {
                 for (i, partial) in range.chunks_mut(unit).enumerate() {
-                    self.attend_to_chunk(isa, width, next + first + i, partial);
+                    self.attend_to_chunk(means.isa, width, next + first + i, partial);
                 }
             });
             for partial in partials.chunks(unit) {
@@ -219,10 +194,9 @@ impl<'a> Queries<'a> {
         let rotated = match self.config.attention {
             Attention::Mla(mla) => {
                 let at = (token * heads + head) * self.config.head_dim() as usize;
-                let values = self.query.get(at + mla.qk_nope_head_dim as usize..);
-                let values = values.and_then(|rest| rest.get(..mla.qk_rope_head_dim as usize));
+                let rotated = at + mla.qk_nope_head_dim as usize;
                 QueryPart {
-                    values: values.unwrap_or_default(),
+                    values: cut::part(self.query, rotated, mla.qk_rope_head_dim as usize),
                     ..QueryPart::default()
                 }
             }
