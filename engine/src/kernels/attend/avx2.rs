@@ -19,7 +19,7 @@ use super::rows::CodeRows;
 use crate::kernels::math::{F16_MAGNITUDE, F16_REBIAS};
 use crate::quant::GROUP;
 
-/// As [`super::columns::add_halves`]: eight rows in lanes, twice. Lane `4 q + i`
+/// As `add_halves` in `columns.rs`: eight rows in lanes, twice. Lane `4 q + i`
 /// has row `2 i + q`, because that is how [`turn`] leaves the scores.
 #[target_feature(enable = "avx2")]
 pub(super) fn add_halves(query: &Columns, lines: &Lines<'_>, scores: &mut Scores) {
@@ -102,7 +102,7 @@ fn turn(a: __m256i, b: __m256i, c: __m256i, d: __m256i) -> [__m256i; 4] {
     ]
 }
 
-/// As [`super::scores::add_codes_portable`], for 16 queries.
+/// As [`super::portable::add_codes`], for 16 queries.
 #[target_feature(enable = "avx2")]
 pub(super) fn add_codes_wide(
     query: &CodeQuery<16>,
@@ -148,7 +148,7 @@ pub(super) fn add_codes_wide(
     }
 }
 
-/// As [`super::scores::add_codes_portable`], for 4 queries.
+/// As [`super::portable::add_codes`], for 4 queries.
 #[target_feature(enable = "avx2")]
 pub(super) fn add_codes_narrow(
     query: &CodeQuery<4>,

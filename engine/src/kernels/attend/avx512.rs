@@ -21,7 +21,7 @@ use super::rows::CodeRows;
 use crate::kernels::math::{F16_MAGNITUDE, F16_REBIAS};
 use crate::quant::GROUP;
 
-/// As [`super::columns::add_halves`]: 16 rows in lanes. Lane `4 q + i` has row
+/// As `add_halves` in `columns.rs`: 16 rows in lanes. Lane `4 q + i` has row
 /// `4 i + q`, because that is how [`turn`] leaves the scores.
 #[target_feature(enable = "avx512f")]
 pub(super) fn add_halves(query: &Columns, lines: &Lines<'_>, scores: &mut Scores) {
@@ -102,7 +102,7 @@ fn turn(a: __m512i, b: __m512i, c: __m512i, d: __m512i) -> [__m512i; 4] {
     ]
 }
 
-/// As [`super::scores::add_codes_portable`], for 16 queries.
+/// As [`super::portable::add_codes`], for 16 queries.
 #[target_feature(enable = "avx512f,avx512bw,avx512vnni")]
 pub(super) fn add_codes_wide(
     query: &CodeQuery<16>,
@@ -127,7 +127,7 @@ pub(super) fn add_codes_wide(
     }
 }
 
-/// As [`super::scores::add_codes_portable`], for 4 queries: four rows at a
+/// As [`super::portable::add_codes`], for 4 queries: four rows at a
 /// time, one in each quarter of a register.
 #[target_feature(enable = "avx512f,avx512bw,avx512vnni")]
 pub(super) fn add_codes_narrow(

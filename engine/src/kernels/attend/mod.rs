@@ -14,6 +14,7 @@
 #[cfg(target_arch = "x86_64")]
 mod columns;
 mod mix;
+mod portable;
 mod query;
 mod rows;
 mod scores;

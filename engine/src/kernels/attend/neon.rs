@@ -11,7 +11,7 @@ use super::query::CodeQuery;
 use super::rows::CodeRows;
 use crate::kernels::aarch64::neon::{dot, load_codes};
 
-/// As [`super::scores::add_codes_portable`]. With the offset taken off, codes
+/// As [`super::portable::add_codes`]. With the offset taken off, codes
 /// are signed bytes.
 #[target_feature(enable = "neon,dotprod")]
 pub(super) fn add_codes<const W: usize>(

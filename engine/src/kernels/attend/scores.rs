@@ -17,6 +17,7 @@
 use super::columns::score_columns;
 #[cfg(target_arch = "aarch64")]
 use super::neon;
+use super::portable;
 use super::query::{CodeQuery, NARROW, Query, WIDE, number_query};
 use super::rows::{CodeRows, NumberRows, Rows, STEP, code_offset, stage_codes, stage_numbers};
 #[cfg(target_arch = "x86_64")]
@@ -78,7 +79,7 @@ pub(super) fn score<const W: usize>(
 
 /// The numbers of queries that there are kernels for: 4 and 16.
 pub(super) trait Kernel<const W: usize> {
-    /// As [`add_codes_portable`].
+    /// As [`portable::add_codes`].
     fn add_codes(&self, isa: Isa, rows: &CodeRows, offset: i32, scores: &mut [[f32; W]]);
 }
 
@@ -99,7 +100,7 @@ impl Kernel<WIDE> for CodeQuery<WIDE> {
             Kind::NeonDot | Kind::NeonI8mm => unsafe {
                 neon::add_codes(self, rows, offset, scores)
             },
-            _ => add_codes_portable(self, rows, offset, scores),
+            _ => portable::add_codes(self, rows, offset, scores),
         }
     }
 }
@@ -120,30 +121,7 @@ impl Kernel<NARROW> for CodeQuery<NARROW> {
             Kind::NeonDot | Kind::NeonI8mm => unsafe {
                 neon::add_codes(self, rows, offset, scores)
             },
-            _ => add_codes_portable(self, rows, offset, scores),
-        }
-    }
-}
-
-/// The reference: `scores += (row scale * query scale) * dot`, where
-/// `dot = sum of query code * (row code - offset)`.
-fn add_codes_portable<const W: usize>(
-    query: &CodeQuery<W>,
-    rows: &CodeRows,
-    offset: i32,
-    scores: &mut [[f32; W]],
-) {
-    for ((codes, scale), scores) in rows.codes.iter().zip(rows.scales).zip(scores) {
-        let mut dots = query.sums.map(|sum| -offset * sum);
-        for (quads, row) in query.codes.iter().zip(codes.as_chunks::<4>().0) {
-            for (dot, quad) in dots.iter_mut().zip(quads) {
-                for (a, b) in quad.iter().zip(row) {
-                    *dot += i32::from(*a) * i32::from(*b);
-                }
-            }
-        }
-        for ((score, dot), query_scale) in scores.iter_mut().zip(dots).zip(query.scales) {
-            *score += (scale * query_scale) * dot as f32;
+            _ => portable::add_codes(self, rows, offset, scores),
         }
     }
 }
