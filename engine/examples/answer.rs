@@ -22,11 +22,9 @@ fn main() -> Result<(), Box<dyn Error>> {
     let (Some(path), Some(question)) = (arguments.next(), arguments.next()) else {
         return Err("usage: answer MODEL.briq QUESTION".into());
     };
-    let mut file = aligned(std::fs::metadata(&path)?.len());
-    let file: &mut [u8] = bytemuck::cast_slice_mut(&mut file);
-    let bytes = std::fs::read(&path)?;
-    file[..bytes.len()].copy_from_slice(&bytes);
-    let blob = Blob::open(&file[..bytes.len()])?;
+    // Allocators align to 8 bytes or more, and a briquette needs 4.
+    let file = std::fs::read(path)?;
+    let blob = Blob::open(&file)?;
 
     let tokenizer = Tokenizer::new(blob.tokenizer_section())?;
     let chat = blob.manifest().chat;
@@ -35,8 +33,8 @@ fn main() -> Result<(), Box<dyn Error>> {
     let stops = blob.stops(&tokenizer);
 
     let plan = Plan::new(blob.manifest(), PlanOptions::packed(blob.manifest()))?;
-    let mut arena = aligned(plan.arena_bytes());
-    let arena = bytemuck::cast_slice_mut(&mut arena);
+    let mut lines = vec![ArenaLine::zeroed(); plan.arena_bytes().div_ceil(64) as usize];
+    let arena = bytemuck::cast_slice_mut(&mut lines);
     let team = Threads::new(std::thread::available_parallelism()?.get())?;
     let mut session = Session::with_team(blob, &plan, arena, team, Isa::detect())?;
 
@@ -88,9 +86,4 @@ fn show(part: Part, bytes: &[u8]) {
         Part::Thinking => std::io::stderr().write_all(bytes),
         Part::Answer | Part::Outside => std::io::stdout().write_all(bytes),
     };
-}
-
-/// `bytes` bytes or a few more, at an address that suits the engine.
-fn aligned(bytes: u64) -> Vec<ArenaLine> {
-    vec![ArenaLine::zeroed(); bytes.div_ceil(64) as usize]
 }

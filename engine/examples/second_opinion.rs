@@ -23,16 +23,14 @@ fn main() -> Result<ExitCode, Box<dyn Error>> {
         .next()
         .ok_or("usage: second_opinion MODEL.briq ID …")?;
     let ids: Vec<u32> = arguments.map(|id| id.parse()).collect::<Result<_, _>>()?;
-    let bytes = std::fs::read(path)?;
-    let mut file = aligned(bytes.len() as u64);
-    let file: &mut [u8] = bytemuck::cast_slice_mut(&mut file);
-    file[..bytes.len()].copy_from_slice(&bytes);
-    let blob = Blob::open(&file[..bytes.len()])?;
+    // Allocators align to 8 bytes or more, and a briquette needs 4.
+    let file = std::fs::read(path)?;
+    let blob = Blob::open(&file)?;
 
     let options = PlanOptions::packed(blob.manifest());
     let plan = Plan::new(blob.manifest(), options)?;
-    let mut arena = aligned(plan.arena_bytes());
-    let arena = bytemuck::cast_slice_mut(&mut arena);
+    let mut lines = vec![ArenaLine::zeroed(); plan.arena_bytes().div_ceil(64) as usize];
+    let arena = bytemuck::cast_slice_mut(&mut lines);
     let mut first = Session::new(blob.clone(), &plan, arena)?;
     let mut second = BurnSession::<Flex>::new(blob, options, &Default::default())?;
 
@@ -54,9 +52,4 @@ fn digests<'a>(session: &mut impl Executor<'a>, ids: &[u32]) -> Result<Vec<u32>,
     ids.iter()
         .map(|id| session.decode(*id).map(|logits| logits_digest(logits)))
         .collect()
-}
-
-/// `bytes` bytes or a few more, at an address that suits the engine.
-fn aligned(bytes: u64) -> Vec<ArenaLine> {
-    vec![ArenaLine::zeroed(); bytes.div_ceil(64) as usize]
 }
