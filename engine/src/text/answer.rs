@@ -23,8 +23,9 @@ pub struct Stops<'a> {
 impl<'a> Stops<'a> {
     /// Those of a `manifest` (the first [`MAX_STOP_TOKENS`]) and a tokenizer.
     pub fn new(manifest: &[u32], tokenizer: &Tokenizer<'a>) -> Self {
+        let manifest = manifest.get(..MAX_STOP_TOKENS).unwrap_or(manifest);
         Self {
-            manifest: manifest.iter().copied().take(MAX_STOP_TOKENS).collect(),
+            manifest: heapless::Vec::from_slice(manifest).unwrap_or_default(),
             section: tokenizer.section.stops,
             eos: tokenizer.eos(),
         }

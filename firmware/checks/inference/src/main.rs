@@ -9,7 +9,9 @@ use core::slice;
 use briquette_engine::Session;
 use briquette_engine::blob::Blob;
 use briquette_engine::cpu::{Plan, PlanOptions};
-use briquette_engine::text::{EncodeOptions, Sampler, SamplerOptions, Scratch, Tokenizer};
+use briquette_engine::text::{
+    Sampler, SamplerOptions, Scratch, Tokenizer, Utf8Stream, answer_room,
+};
 
 /// What the linker starts from. That the arguments are unknown keeps the
 /// compiler from computing anything beforehand.
@@ -44,18 +46,15 @@ fn infer(file: &[u8], arena: &mut [u8], text: &str, temperature: f32) -> Option<
     let blob = Blob::open(file).ok()?;
     let plan = Plan::new(blob.manifest(), PlanOptions::packed(blob.manifest())).ok()?;
     let tokenizer = Tokenizer::new(blob.tokenizer_section()).ok()?;
+    let (turn, stops) = (blob.manifest().chat.single_turn, blob.stops(&tokenizer));
     let mut session = Session::new(blob, &plan, arena).ok()?;
     let mut ids = [0; 320];
     let mut scratch = Scratch {
         words: &mut [0; 1280],
         text: &mut [0; 1536],
     };
-    let options = EncodeOptions {
-        add_special: true,
-        parse_special: true,
-    };
     let count = tokenizer
-        .encode(text, options, &mut ids, &mut scratch)
+        .encode_message(turn, text, &mut [0; 256], &mut ids, &mut scratch)
         .ok()?;
     let mut sampler = Sampler::new(SamplerOptions {
         temperature,
@@ -64,8 +63,15 @@ fn infer(file: &[u8], arena: &mut [u8], text: &str, temperature: f32) -> Option<
     let mut order = [0; 1024];
     let logits = session.prefill(ids.get(..count)?).ok()?;
     let token = sampler.sample(logits, &mut order, &[]).ok()?;
+    let mut shown = 0_u32;
+    let mut stream = Utf8Stream::new();
+    if !stops.contains(token) && answer_room(session.context(), count) > 1 {
+        let bytes = tokenizer.shown_bytes(token).unwrap_or_default();
+        stream.push(bytes, |text| shown += text.len() as u32);
+    }
     let logits = session.decode(token).ok()?;
-    sampler.sample(logits, &mut order, &[]).ok()
+    let next = sampler.sample(logits, &mut order, &[]).ok()?;
+    next.checked_add(shown)
 }
 
 #[panic_handler]
