@@ -24,14 +24,14 @@
 #![no_std]
 #![deny(unsafe_code)]
 
-#[cfg(feature = "burn")]
+#[cfg(feature = "_burn")]
 extern crate alloc;
 #[cfg(feature = "std")]
 extern crate std;
 
 mod aligned;
 pub mod blob;
-#[cfg(feature = "burn")]
+#[cfg(feature = "_burn")]
 pub mod burn;
 pub mod cpu;
 mod cut;

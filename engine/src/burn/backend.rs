@@ -6,33 +6,12 @@ use alloc::vec::Vec;
 use burn::tensor::backend::Backend;
 use burn::tensor::{Int, Tensor};
 
+use super::codes::Codes;
 use super::plain;
 use crate::EngineError;
 use crate::blob::{self, Moe, TensorRecord};
 use crate::kv::RowLayout;
 use crate::quant::Matrix;
-
-/// Eight-bit codes of vectors, cut into groups of 32 that share a scale: a
-/// number is `scale * code`.
-#[derive(Debug, Clone)]
-pub struct Codes<B: Backend, const D: usize = 3> {
-    /// Whole numbers from -127 to 127, `[vectors, groups, 32]`; zeros past a
-    /// vector's end.
-    pub codes: Tensor<B, D>,
-    /// `[vectors, groups, 1]`.
-    pub scales: Tensor<B, D>,
-}
-
-impl<B: Backend, const D: usize> Codes<B, D> {
-    /// The same change to both.
-    #[must_use]
-    pub fn map<const R: usize>(self, change: impl Fn(Tensor<B, D>) -> Tensor<B, R>) -> Codes<B, R> {
-        Codes {
-            codes: change(self.codes),
-            scales: change(self.scales),
-        }
-    }
-}
 
 /// Vectors on their way into a matrix.
 #[derive(Debug, Clone)]

@@ -9,7 +9,8 @@
 
 mod attention;
 mod backend;
-#[cfg(feature = "cube")]
+mod codes;
+#[cfg(feature = "_cube")]
 pub mod cube;
 mod decoder;
 mod layer;
@@ -20,6 +21,7 @@ mod plan;
 mod session;
 mod slots;
 
-pub use backend::{Activation, Angles, Attend, Codes, DecoderBackend, Likely, Routing};
+pub use backend::{Activation, Angles, Attend, DecoderBackend, Likely, Routing};
+pub use codes::Codes;
 pub use plan::DevicePlan;
 pub use session::BurnSession;

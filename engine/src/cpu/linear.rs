@@ -133,3 +133,32 @@ fn add_panel(panel: &[f32], tokens: usize, token: usize, weight: f32, out: &mut 
         }
     }
 }
+
+#[cfg(all(test, debug_assertions))]
+mod tests {
+    use super::*;
+    use crate::cpu::Serial;
+    use crate::quant::NumberFormat;
+
+    #[test]
+    #[should_panic(expected = "32 elements are needed, the plan has room for 31")]
+    fn a_plan_with_too_short_a_panel_is_loud() {
+        let zeros = [0; 2 * 544];
+        let matrix = Matrix::new(NumberFormat::Q8, 32, 32, &zeros).unwrap();
+        let inputs = Inputs {
+            values: &[0.0; 32],
+            codes: &[0; 32],
+            scales: &[0.0; 1],
+            sums: &[0; 1],
+            stride: 32,
+            offset: 0,
+            picked: None,
+            count: 1,
+        };
+        let means = Means {
+            team: Serial,
+            isa: Isa::detect(),
+        };
+        means.project(&Projection::new(matrix), &inputs, &mut [0.0; 31]);
+    }
+}

@@ -9,6 +9,7 @@
 use bytemuck::{Pod, Zeroable};
 
 use crate::blob::{Moe, Scoring};
+use crate::cut;
 use crate::kernels::math;
 
 /// One chosen expert.
@@ -28,7 +29,7 @@ pub const fn scratch_len(moe: &Moe) -> usize {
 
 /// Chooses `top_k` experts, in ascending order of their number.
 ///
-/// `logits` are the router's outputs, one an expert; they are overwritten.
+/// `logits` are the router's outputs, one per expert; they are overwritten.
 /// `bias` corrects the choice (empty: no bias). `scratch` has
 /// [`scratch_len`] numbers, `chosen` has `top_k` entries. Equal scores: the
 /// lower number wins.
@@ -41,7 +42,7 @@ pub fn route(
 ) {
     let router = &moe.router;
     let experts = logits.len();
-    let (ranks, group_scores) = scratch.split_at_mut(experts.min(scratch.len()));
+    let (ranks, group_scores) = cut::split_mut(scratch, experts);
     match router.scoring {
         Scoring::Softmax => math::softmax(logits),
         Scoring::SigmoidWithBias => logits.iter_mut().for_each(|z| *z = math::sigmoid(*z)),

@@ -11,6 +11,7 @@ use bytemuck::{Pod, Zeroable};
 use super::StorageTraffic;
 use crate::EngineError;
 use crate::blob::TensorRecord;
+use crate::cut;
 
 /// What a slot holds.
 #[derive(Debug, Clone, Copy, Pod, Zeroable)]
@@ -72,7 +73,7 @@ impl<S: AsRef<[Slot]> + AsMut<[Slot]>> SlotTable<S> {
     ) -> (usize, bool) {
         let share = share(layer, self.layers, self.len());
         let first = share.start;
-        let slots = self.slots.as_ref().get(share).unwrap_or_default();
+        let slots = cut::part(self.slots.as_ref(), first, share.len());
         let layer = layer as u32;
         match slots.iter().position(|slot| slot.holds(layer, expert)) {
             Some(index) => (first + index, true),

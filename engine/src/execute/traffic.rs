@@ -47,7 +47,7 @@ impl StorageTraffic {
     }
 
     /// The sum of both.
-    #[cfg(feature = "burn")]
+    #[cfg(feature = "_burn")]
     pub(crate) const fn plus(&self, other: &Self) -> Self {
         Self {
             hits: self.hits.wrapping_add(other.hits),

@@ -10,7 +10,8 @@ use super::sum::interleave;
 use super::sum_in_order;
 use crate::EngineError;
 use crate::blob::{self, Role, TensorRecord};
-use crate::burn::backend::{Activation, Codes};
+use crate::burn::backend::Activation;
+use crate::burn::codes::Codes;
 use crate::quant::{Block, BlockGroup, GROUP, Matrix, NumberFormat};
 
 /// The matrices of one tensor.

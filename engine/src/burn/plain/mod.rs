@@ -37,6 +37,6 @@ pub use quantize::{quantize, round_to_f16};
 pub use rope::rotate;
 pub use router::route;
 pub use rows::PlainRows;
-#[cfg(feature = "cube")]
+#[cfg(feature = "_cube")]
 pub(super) use sum::pad;
 pub use sum::{sum_in_lanes, sum_in_order};

@@ -4,7 +4,7 @@ use burn::tensor::Tensor;
 use burn::tensor::backend::Backend;
 
 use super::sum::in_groups;
-use crate::burn::backend::Codes;
+use crate::burn::codes::Codes;
 use crate::kernels::math::MAX_F16;
 use crate::kernels::quantize::NEGLIGIBLE;
 

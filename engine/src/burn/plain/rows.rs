@@ -5,7 +5,8 @@ use burn::tensor::backend::Backend;
 
 use super::sum::interleave;
 use super::{quantize, quantize_affine, round_to_f16};
-use crate::burn::backend::{Activation, Codes as QueryCodes};
+use crate::burn::backend::Activation;
+use crate::burn::codes::Codes as QueryCodes;
 use crate::kv::{RowLayout, Segment};
 use crate::quant::{GROUP, SegmentFormat};
 
