@@ -18,7 +18,7 @@ mod cases;
 use std::hint::black_box;
 
 use briquette_engine::Isa;
-use briquette_engine::kernels::math::{gated, softmax};
+use briquette_engine::kernels::activation::{gated, softmax};
 use briquette_engine::kernels::norm::rms_norm;
 use briquette_engine::kernels::quantize::quantize;
 use briquette_engine::kernels::rope;

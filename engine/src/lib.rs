@@ -42,6 +42,7 @@ mod execute;
 #[doc(hidden)]
 pub mod kernels;
 pub mod kv;
+mod math;
 pub mod quant;
 pub mod storage;
 pub mod text;

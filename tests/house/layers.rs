@@ -11,8 +11,8 @@ use graph::Graph;
 
 /// The engine's rooms.
 const ENGINE: &[&str] = &[
-    "cut", "aligned", "digest", "quant", "text", "blob", "kv", "error", "storage", "kernels",
-    "execute", "cpu", "burn",
+    "cut", "math", "aligned", "digest", "quant", "text", "blob", "kv", "error", "storage",
+    "kernels", "execute", "cpu", "burn",
 ];
 
 /// The host tool's rooms: from a checkpoint to an answer.

@@ -5,7 +5,7 @@
 //! whole batch, and with one token a panel is the vector itself.
 
 use crate::cut;
-use crate::kernels::{Inputs, Isa, linear, math};
+use crate::kernels::{Inputs, Isa, activation, linear};
 use crate::quant::{LANES, Matrix};
 
 use super::means::Means;
@@ -78,7 +78,7 @@ impl<T: Team> Means<T> {
         team.for_each_range_of_two(gate, up, unit, |first, gate, up| {
             gate_projection.rows(self.isa, first, inputs, gate);
             up_projection.rows(self.isa, first, inputs, up);
-            math::gated(self.isa, gate, up);
+            activation::gated(self.isa, gate, up);
         });
     }
 }

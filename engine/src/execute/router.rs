@@ -10,7 +10,8 @@ use bytemuck::{Pod, Zeroable};
 
 use crate::blob::{Moe, Scoring};
 use crate::cut;
-use crate::kernels::math;
+use crate::kernels::activation::softmax;
+use crate::math;
 
 /// One chosen expert.
 #[derive(Debug, Clone, Copy, PartialEq, Default, Pod, Zeroable)]
@@ -44,7 +45,7 @@ pub fn route(
     let experts = logits.len();
     let (ranks, group_scores) = cut::split_mut(scratch, experts);
     match router.scoring {
-        Scoring::Softmax => math::softmax(logits),
+        Scoring::Softmax => softmax(logits),
         Scoring::SigmoidWithBias => logits.iter_mut().for_each(|z| *z = math::sigmoid(*z)),
     }
     for (rank, logit) in ranks.iter_mut().zip(&*logits) {

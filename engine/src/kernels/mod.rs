@@ -36,4 +36,4 @@ pub use linear::linear;
 #[cfg(not(dsp))]
 pub use peak::peak;
 pub use tile::Inputs;
-pub use vector::{affine, hadamard, math, norm, quantize, reduce, rope};
+pub use vector::{activation, affine, hadamard, norm, quantize, reduce, rope};

@@ -3,7 +3,7 @@
 use half::f16;
 
 use super::tile::{Panels, Tile};
-use super::vector::math::widen_f16;
+use crate::math::widen_f16;
 use crate::quant::{GROUP, LANES, NumberFormat};
 
 /// Block rows of `len` bytes times the tokens of a tile.

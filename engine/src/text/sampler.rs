@@ -8,7 +8,7 @@ use core::cmp::Ordering;
 use rand_core::{Rng, SeedableRng};
 use rand_xoshiro::Xoshiro128PlusPlus;
 
-use crate::kernels::math::exp;
+use crate::math::exp;
 
 /// How to choose.
 #[derive(Debug, Clone, Copy, PartialEq)]

@@ -1,4 +1,4 @@
-//! Elementary functions with the numbers of [`crate::kernels::math`].
+//! Elementary functions with the numbers of [`crate::math`].
 //!
 //! Whole numbers come from rounding instructions, not from adding and
 //! subtracting a large constant, which a compiler may take away.
@@ -6,12 +6,12 @@
 use burn_cubecl::cubecl;
 use burn_cubecl::cubecl::prelude::*;
 
-use crate::kernels::math::MAX_F16;
+use crate::math::MAX_F16;
 
 /// Below every score, and finite: not every device has infinities.
 pub(super) const LOWEST: f32 = f32::MIN;
 
-/// `e^x`, as [`crate::kernels::math::exp`].
+/// `e^x`, as [`crate::math::exp`].
 #[cube]
 pub(super) fn exp(x: f32) -> f32 {
     let clamped = clamp(x, -87.0f32, 88.0f32);

@@ -1,4 +1,4 @@
-//! Elementary functions with the bits of [`crate::kernels::math`].
+//! Elementary functions with the bits of [`crate::math`].
 
 use alloc::vec::Vec;
 
@@ -7,7 +7,7 @@ use burn::tensor::{Tensor, TensorData};
 
 use super::sum_in_lanes;
 
-/// `e^x`; the method is that of [`crate::kernels::math::exp`].
+/// `e^x`; the method is that of [`crate::math::exp`].
 pub fn exp<B: Backend, const D: usize>(x: Tensor<B, D>) -> Tensor<B, D> {
     const LN2_HIGH: f32 = 0.693_359_4;
     const LN2_LOW: f32 = -2.121_944_4e-4;

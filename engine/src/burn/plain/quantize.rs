@@ -5,8 +5,8 @@ use burn::tensor::backend::Backend;
 
 use super::sum::in_groups;
 use crate::burn::codes::Codes;
-use crate::kernels::math::MAX_F16;
 use crate::kernels::quantize::NEGLIGIBLE;
+use crate::math::MAX_F16;
 
 /// Codes of all vectors of the last dimension, as
 /// [`crate::kernels::quantize`] makes them.

@@ -4,7 +4,7 @@
 use crate::EngineError;
 use crate::cut;
 use crate::execute::router::Choice;
-use crate::kernels::{Inputs, Isa, math};
+use crate::kernels::{Inputs, Isa, activation};
 use crate::quant::{GROUP, LANES};
 
 use crate::cpu::activation::Activation;
@@ -111,7 +111,7 @@ impl<'p> ExpertPass<'p> {
             up.fill(0.0);
             part.mlp.gate.rows(isa, row, x, gate);
             part.mlp.up.rows(isa, row, x, up);
-            math::gated(isa, gate, up);
+            activation::gated(isa, gate, up);
         }
     }
 

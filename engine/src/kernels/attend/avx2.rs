@@ -16,7 +16,7 @@ use core::arch::x86_64::{
 
 use super::query::{CodeQuery, Columns, Lines, Scores};
 use super::rows::CodeRows;
-use crate::kernels::math::{F16_MAGNITUDE, F16_REBIAS};
+use crate::math::{F16_MAGNITUDE, F16_REBIAS};
 use crate::quant::GROUP;
 
 /// As `add_halves` in `columns.rs`: eight rows in lanes, twice. Lane `4 q + i`
@@ -51,7 +51,7 @@ pub(super) fn add_halves(query: &Columns, lines: &Lines<'_>, scores: &mut Scores
 }
 
 /// `sums[i] += query[i] * column`; a column is in the high halves of the words,
-/// widened as [`crate::kernels::math::widen_f16`] does.
+/// widened as [`crate::math::widen_f16`] does.
 #[inline]
 #[target_feature(enable = "avx2")]
 fn add_column(sums: &mut [__m256; 4], query: &[f32; 4], column: __m256i) {

@@ -18,7 +18,7 @@ use core::arch::x86_64::{
 
 use super::query::{CodeQuery, Columns, Lines, Scores};
 use super::rows::CodeRows;
-use crate::kernels::math::{F16_MAGNITUDE, F16_REBIAS};
+use crate::math::{F16_MAGNITUDE, F16_REBIAS};
 use crate::quant::GROUP;
 
 /// As `add_halves` in `columns.rs`: 16 rows in lanes. Lane `4 q + i` has row
@@ -48,7 +48,7 @@ pub(super) fn add_halves(query: &Columns, lines: &Lines<'_>, scores: &mut Scores
 }
 
 /// `sums[i] += query[i] * column`; a column is in the high halves of the words,
-/// widened as [`crate::kernels::math::widen_f16`] does.
+/// widened as [`crate::math::widen_f16`] does.
 #[inline]
 #[target_feature(enable = "avx512f")]
 fn add_column(sums: &mut [__m512; 4], query: &[f32; 4], column: __m512i) {

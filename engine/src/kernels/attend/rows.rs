@@ -1,8 +1,8 @@
 //! A few cached rows, one group of 32 columns at a time, widened for all lanes.
 
 use crate::kernels::dispatch::for_each_isa;
-use crate::kernels::math::widen_f16;
 use crate::kv::Segment;
+use crate::math::widen_f16;
 use crate::quant::{GROUP, SegmentFormat};
 
 /// Rows that are widened at a time.

@@ -4,7 +4,7 @@ use super::query::{NARROW, WIDE};
 use super::total::{CHUNK, Total};
 use crate::kernels::Isa;
 use crate::kernels::dispatch::for_each_isa;
-use crate::kernels::math::exp;
+use crate::math::exp;
 
 /// Running sums per lane: position `i` goes to sum `i mod 4`.
 const SUMS: usize = 4;

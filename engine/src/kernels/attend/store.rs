@@ -5,9 +5,9 @@ use half::f16;
 use crate::cut;
 use crate::kernels::Isa;
 use crate::kernels::affine::quantize_affine;
-use crate::kernels::math::to_f16;
 use crate::kernels::quantize::quantize_group;
 use crate::kv::Segment;
+use crate::math::to_f16;
 use crate::quant::{GROUP, SegmentFormat};
 
 impl Segment {

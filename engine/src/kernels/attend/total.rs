@@ -1,6 +1,6 @@
 //! Chunks of positions: what each adds up to, and how they are folded together.
 
-use crate::kernels::math::exp;
+use crate::math::exp;
 
 /// Positions of a chunk.
 pub const CHUNK: usize = 128;

@@ -2,9 +2,9 @@
 
 use half::f16;
 
-use super::math::{ROUND, to_f16, widen_f16};
 use super::reduce::{LANES, tree};
 use crate::kernels::dispatch::for_each_isa;
+use crate::math::{ROUND, to_f16, widen_f16};
 use crate::quant::GROUP;
 
 /// Fractions of the range to try cutting off, below and above.

@@ -1,8 +1,8 @@
 //! Activations to eight-bit codes: one scale for 32 numbers.
 
-use super::math::ROUND;
 use crate::kernels::Isa;
 use crate::kernels::dispatch::for_each_isa;
+use crate::math::ROUND;
 use crate::quant::GROUP;
 
 /// A group whose magnitudes are at most this counts as zero: its inverse would

@@ -5,12 +5,10 @@
 
 use half::f16;
 
-use crate::kernels::dispatch::for_each_isa;
-
 /// 1.5 * 2^23. Adding it to a number of magnitude below 2^22 leaves the nearest
 /// integer (ties to even) in the sum's low bits; subtracting it again gives
 /// that integer as a number.
-pub(in crate::kernels) const ROUND: f32 = 12_582_912.0;
+pub(crate) const ROUND: f32 = 12_582_912.0;
 
 /// `e^x`, within 2 units in the last place for `-87 < x < 88`.
 ///
@@ -58,28 +56,6 @@ pub fn sigmoid(x: f32) -> f32 {
     1.0 / (1.0 + exp(-x))
 }
 
-for_each_isa! {
-    /// `gate[i] = silu(gate[i]) * up[i]`: the gated MLP's middle (Shazeer 2020).
-    pub fn gated(gate: &mut [f32], up: &[f32]) {
-        for (gate, up) in gate.iter_mut().zip(up) {
-            *gate = silu(*gate) * up;
-        }
-    }
-}
-
-/// Softmax in place, in `f32`. Where a number is NaN or infinity, or all are
-/// minus infinity, all become NaN.
-pub fn softmax(values: &mut [f32]) {
-    let max = values.iter().fold(f32::NEG_INFINITY, |max, v| max.max(*v));
-    for value in values.iter_mut() {
-        *value = exp(*value - max);
-    }
-    let sum = super::reduce::sum(values);
-    for value in values.iter_mut() {
-        *value /= sum;
-    }
-}
-
 /// The largest finite `f16`.
 pub const MAX_F16: f32 = f16::MAX.to_f32_const();
 
@@ -90,12 +66,12 @@ pub fn to_f16(value: f32) -> f16 {
 }
 
 /// 2^112: the difference of the exponents' biases of `f32` and `f16`.
-pub(in crate::kernels) const F16_REBIAS: f32 = f32::from_bits((127 + 112) << 23);
+pub(crate) const F16_REBIAS: f32 = f32::from_bits((127 + 112) << 23);
 
 /// Where an `f16` without its sign stands in an `f32`, before it is multiplied
 /// by [`F16_REBIAS`].
 #[cfg(target_arch = "x86_64")]
-pub(in crate::kernels) const F16_MAGNITUDE: i32 = 0x7fff << 13;
+pub(crate) const F16_MAGNITUDE: i32 = 0x7fff << 13;
 
 /// A finite `f16` widened exactly, without branches.
 #[inline(always)]
@@ -131,16 +107,6 @@ mod tests {
             if half.is_finite() {
                 assert_eq!(widen_f16(bits).to_bits(), half.to_f32().to_bits());
             }
-        }
-    }
-
-    #[test]
-    fn softmax_sums_to_one() {
-        let mut values = [1.0, 2.0, 3.0, -50.0];
-        softmax(&mut values);
-        let expected = [0.090_030_57, 0.244_728_48, 0.665_240_94, 0.0];
-        for (value, expected) in values.iter().zip(expected) {
-            assert!(libm::fabsf(value - expected) < 1e-6);
         }
     }
 }
