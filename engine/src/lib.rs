@@ -10,11 +10,11 @@
 //! cpu       executor 1: one arena, threads if there are any
 //! burn      executor 2: the same walk through the layers, on burn's tensors
 //! execute   what both share: which experts a token goes through, which stay in memory
+//! kernels   the arithmetic, once for each instruction set, with the same bits
 //! storage   briquettes that cannot be addressed, read block by block
+//! kv        rows of the cache, and their bytes
 //! blob      the .briq file: header, manifest, table of tensors, and all its checks
 //! text      tokenizer, sampler, the rules of an answer; knows neither file nor model
-//! kernels   the arithmetic, once for each instruction set, with the same bits
-//! kv        rows of the cache, and their bytes
 //! quant     number formats: blocks of 16 rows and 32 columns
 //! ```
 //!
