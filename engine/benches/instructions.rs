@@ -26,7 +26,7 @@ use briquette_engine::quant::{GROUP, NumberFormat, SegmentFormat};
 use cases::{Attention, Product, isa, numbers};
 use gungraun::{library_benchmark, library_benchmark_group, main};
 
-/// Rows and columns: 2^20 multiply-adds a token.
+/// Rows and columns: 2^20 multiply-adds per token.
 const SHAPE: [usize; 2] = [1024, 1024];
 
 /// Cached rows: two chunks.

@@ -82,8 +82,8 @@ pub struct Attend<B: Backend> {
     pub window: usize,
 }
 
-/// Tokens of a batch at most: devices that lay them along an axis of cubes take no
-/// more.
+/// The most tokens of a batch: devices that lay them along an axis of cubes take
+/// no more.
 pub(super) const LARGEST_BATCH: u32 = 65_535;
 
 /// A token that may come next.

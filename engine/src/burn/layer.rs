@@ -35,7 +35,7 @@ impl<B: DecoderBackend> Projection<B> {
     }
 }
 
-/// Several matrices of one shape: one a head, or one an expert.
+/// Several matrices of one shape: one per head, or one per expert.
 #[derive(Debug)]
 pub(super) struct Matrices<B: DecoderBackend> {
     pub(super) matrices: B::Matrices,
@@ -106,7 +106,7 @@ pub(super) struct Experts<B: DecoderBackend> {
     pub(super) gate: Matrices<B>,
     pub(super) up: Matrices<B>,
     pub(super) down: Matrices<B>,
-    /// Layers with experts that come before this one.
+    /// Its number among the layers with experts.
     pub(super) moe_layer: usize,
 }
 

@@ -51,7 +51,7 @@ impl DevicePlan {
     ///
     /// # Errors
     /// As [`Self::new`]; [`EngineError::NeedsDeviceMemory`] if not even one expert
-    /// a layer fits.
+    /// per layer fits.
     pub fn fitting<B: DecoderBackend>(
         blob: &Blob<'_>,
         options: PlanOptions,
@@ -155,9 +155,9 @@ impl Weights {
     }
 }
 
-/// The widest moment of a batch, in bytes: its attention (queries, what attention
-/// takes, sums) or its MLP, next to the residual stream; and the logits. And the
-/// largest result of all.
+/// The most that results take at any time of a batch, in bytes: its attention
+/// (queries, what attention takes, sums) or its MLP, next to the residual stream;
+/// and the logits. Then the largest result of all.
 fn results<B: DecoderBackend>(config: &ModelConfig, options: &PlanOptions) -> (u64, u64) {
     let [batch, context, logits] = [options.batch, options.context, options.logits].map(u64::from);
     let heads = u64::from(config.num_attention_heads);

@@ -112,7 +112,7 @@ impl<'a, B: DecoderBackend> BurnSession<'a, B> {
     }
 
     /// Runs `tokens`, at most a batch, through the whole model. Returns the logits
-    /// asked for, `[tokens, vocab_size]`, which nobody has waited for yet.
+    /// asked for, `[tokens, vocab_size]`, which are still to be waited for.
     fn forward(
         &mut self,
         tokens: &[u32],

@@ -2,7 +2,7 @@
 //! device, filled with what tokens choose.
 //!
 //! Here the choice must be known on the host, so each layer with experts waits
-//! for the device once a batch. Results are those of resident experts, to the
+//! for the device once per batch. Results are those of resident experts, to the
 //! bit: experts are added in ascending order either way.
 
 use alloc::vec;

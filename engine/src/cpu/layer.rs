@@ -76,7 +76,7 @@ pub(super) struct ExpertTensors<'a> {
     pub(super) gate: Tensor<'a>,
     pub(super) up: Tensor<'a>,
     pub(super) down: Tensor<'a>,
-    /// Layers with experts that come before this one.
+    /// Its number among the layers with experts.
     pub(super) moe_layer: usize,
 }
 
@@ -89,7 +89,7 @@ pub(super) struct Gated<'a> {
 }
 
 impl<'a> Layer<'a> {
-    /// Looks the tensors of layer `index` up.
+    /// Looks up the tensors of layer `index`.
     pub(super) fn new(blob: &Blob<'a>, index: usize) -> Result<Self, EngineError> {
         let config = &blob.manifest().config;
         let kind = blob.layer_kind(index);

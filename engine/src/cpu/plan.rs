@@ -54,7 +54,7 @@ pub(super) struct Sizes {
     pub(super) router: usize,
     /// Chosen experts `[batch, top_k]`.
     pub(super) choices: usize,
-    /// Tokens that chose the expert at hand.
+    /// Tokens that chose the current expert.
     pub(super) picked: usize,
     /// Logits `[logits, vocab_size]`.
     pub(super) logits: usize,
@@ -135,8 +135,7 @@ impl Plan {
         self.slot_bytes
     }
 
-    /// Slots for experts: as many as asked for, but no more than there are
-    /// experts.
+    /// Slots for experts: as many as asked for, at most one for each expert.
     pub const fn expert_slots(&self) -> usize {
         self.sizes.slots
     }

@@ -133,7 +133,7 @@ impl<T: Team> Session<'_, T> {
         Ok(theirs)
     }
 
-    /// Whether a snapshot may have so many layers: with the one that drafts or
+    /// Whether a snapshot may have that many layers: with the one that drafts or
     /// without it, whatever this session has.
     fn may_hold(&self, layers: u32) -> bool {
         let manifest = self.blob().manifest();

@@ -83,12 +83,12 @@ pub trait Executor<'a> {
         })
     }
 
-    /// Guesses what follows `token`, which is yet to be taken in; returns how many
-    /// of `guesses` it filled, none if the executor cannot guess.
+    /// Drafts what follows `token`, which is yet to be taken in; returns how many
+    /// of `drafts` it filled, none if the executor cannot draft.
     ///
     /// # Errors
     /// As [`Session::draft`](crate::Session::draft).
-    fn draft(&mut self, _token: u32, _guesses: &mut [u32]) -> Result<usize, EngineError> {
+    fn draft(&mut self, _token: u32, _drafts: &mut [u32]) -> Result<usize, EngineError> {
         Ok(0)
     }
 

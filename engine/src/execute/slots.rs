@@ -1,7 +1,7 @@
 //! Which experts stay in memory where not all of them fit.
 //!
-//! Each layer with experts has its share of the slots to itself. One pool for
-//! all would be useless when it is small: decoding walks through the layers in
+//! Each layer with experts has a share of the slots to itself. One pool for all
+//! layers would be useless when it is small: decoding walks through the layers in
 //! turn, so the least recently used slot is the one needed next.
 
 use core::ops::Range;

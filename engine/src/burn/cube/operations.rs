@@ -247,7 +247,7 @@ fn quantize<R: CubeRuntime, BT: BoolElement, const D: usize>(
     }
 }
 
-/// Codes and scales, made here if nobody has yet.
+/// Codes and scales, made here if there are none yet.
 fn codes_of<R: CubeRuntime, BT: BoolElement, const D: usize>(
     values: &Tensor<Cube<R, BT>, D>,
     codes: &Option<Codes<Cube<R, BT>>>,

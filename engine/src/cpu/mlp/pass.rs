@@ -13,8 +13,7 @@ use crate::cpu::layer::{ExpertTensors, Gated};
 /// Block rows of a matrix that a thread multiplies at a time.
 const ROWS: usize = 8;
 
-/// The shared expert and a token's chosen ones: it, then they in ascending
-/// order. Their results are added in this order, so the bits are those of one
+/// The shared expert, then a token's chosen ones in ascending order. Their results are added in this order, so the bits are those of one
 /// expert after the other.
 pub(super) struct ExpertPass<'p> {
     shared: Option<&'p Gated<'p>>,

@@ -53,12 +53,12 @@ impl<'a> ExpertStore<'a> {
         }
     }
 
-    /// Whether all experts can be had at once.
+    /// Whether all experts are in memory.
     pub(in crate::cpu) const fn is_mapped(&self) -> bool {
         matches!(self, Self::Mapped)
     }
 
-    /// Expert `expert` of a layer. `later` tells whether the batch at hand will
+    /// Expert `expert` of a layer. `later` tells whether the current batch will
     /// ask for an expert of this layer after this one.
     pub(in crate::cpu) fn expert(
         &mut self,
