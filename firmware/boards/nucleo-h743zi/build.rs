@@ -1,3 +1,5 @@
+//! Puts the briquette into the program, and reserves the memory that it needs.
+
 fn main() {
     build_model::main();
 }

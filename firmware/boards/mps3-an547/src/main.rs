@@ -2,6 +2,10 @@
 
 #![no_std]
 #![no_main]
+#![expect(
+    unsafe_code,
+    reason = "the UART and the RAM for updates are known by their addresses"
+)]
 
 use board_runtime::cmsdk_uart::CmsdkUart;
 use board_runtime::stack;

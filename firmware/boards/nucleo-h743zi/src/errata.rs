@@ -1,5 +1,7 @@
 //! What the chip does wrong (ST's errata sheet ES0392 of the STM32H743).
 
+#![expect(unsafe_code, reason = "it runs before there is Rust")]
+
 use core::arch::naked_asm;
 
 /// Called before any memory but the stack is used.

@@ -1,6 +1,8 @@
 //! Instructions from the system timer: QEMU's `-icount` makes each instruction
 //! take the same time.
 
+#![expect(unsafe_code, reason = "the loop of known length is assembly")]
+
 use core::arch::asm;
 
 use cortex_m::peripheral::SYST;

@@ -23,14 +23,12 @@ const SHAPES: [(usize, usize); 5] = [(64, 64), (160, 64), (64, 256), (256, 256),
 #[cortex_m_rt::entry]
 fn main() -> ! {
     let peripherals = cortex_m::Peripherals::take().expect("nobody else takes them");
-    let mut product = Product::take();
-    let same = FORMATS
-        .iter()
-        .all(|format| same_bits(&mut product, *format));
+    let product = Product::take();
+    let same = FORMATS.iter().all(|format| same_bits(product, *format));
     if same && let Some(clock) = Clock::new(peripherals.SYST) {
         for format in FORMATS {
             for (rows, cols) in SHAPES {
-                count(&clock, &mut product, format, rows, cols);
+                count(&clock, product, format, rows, cols);
             }
         }
         process::exit(0);

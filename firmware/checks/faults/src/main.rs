@@ -2,6 +2,7 @@
 
 #![no_std]
 #![no_main]
+#![expect(unsafe_code, reason = "it reads where nothing is")]
 
 use core::hint::black_box;
 

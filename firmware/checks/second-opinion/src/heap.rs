@@ -1,5 +1,7 @@
 //! A heap of fixed size in static memory, which says how much of it was used.
 
+#![expect(unsafe_code, reason = "an allocator is unsafe by its trait")]
+
 use core::alloc::{GlobalAlloc, Layout};
 use core::sync::atomic::{AtomicUsize, Ordering};
 

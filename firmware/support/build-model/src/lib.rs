@@ -97,6 +97,7 @@ fn write_program(slots: u32) {
     let (planned, promised) = arena_bytes(&bytes, slots).unwrap_or_else(|error| unusable(&error));
     let program = format!(
         "/// The briquette, where the core reads it in place.\n\
+         #[expect(unsafe_code, reason = \"the linker script has a place for it\")]\n\
          #[unsafe(link_section = \".model\")]\n\
          static MODEL: board_runtime::Aligned<[u8; {length}]> =\n    \
          board_runtime::Aligned(*include_bytes!({model:?}));\n\

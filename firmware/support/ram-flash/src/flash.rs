@@ -1,5 +1,7 @@
 //! RAM as a NOR flash.
 
+#![expect(unsafe_code, reason = "the flash is RAM at an address")]
+
 use core::ops::Range;
 use core::ptr::{NonNull, with_exposed_provenance_mut};
 

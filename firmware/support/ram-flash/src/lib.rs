@@ -4,6 +4,7 @@
 //! holds when the board is reset. So updates can be tried without a board.
 
 #![no_std]
+#![expect(unsafe_code, reason = "models in flash are read in place")]
 
 mod flash;
 

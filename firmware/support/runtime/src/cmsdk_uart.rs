@@ -1,5 +1,10 @@
 //! The CMSDK APB UART (Arm DDI 0479, section 4.3), polled.
 
+#![expect(
+    unsafe_code,
+    reason = "registers of a peripheral are memory at an address"
+)]
+
 use core::convert::Infallible;
 use core::ptr::{self, with_exposed_provenance_mut};
 

@@ -1,6 +1,11 @@
 //! How a program ends: with a reason in its log, and in QEMU with a failure,
 //! on a board with a new start.
 
+#![expect(
+    unsafe_code,
+    reason = "a fault handler looks at the registers and the stack of what has failed"
+)]
+
 use core::panic::PanicInfo;
 use core::sync::atomic::{AtomicBool, Ordering};
 

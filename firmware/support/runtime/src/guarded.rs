@@ -4,6 +4,11 @@
 //! torn by a power failure with a bus fault. Without a guard a device that looks
 //! at such a word when it starts would never start again.
 
+#![expect(
+    unsafe_code,
+    reason = "it reads at any address, and its caller says that it may"
+)]
+
 use core::arch::naked_asm;
 use core::ptr::with_exposed_provenance;
 

@@ -4,6 +4,8 @@
 //! a stack that overflows leaves RAM and faults instead of overwriting a
 //! variable. cortex-m-rt paints it before the program starts.
 
+#![expect(unsafe_code, reason = "it looks at the stack below what is in use")]
+
 use briquette_device::Stack;
 use cortex_m_rt::STACK_PAINT_VALUE;
 

@@ -2,6 +2,10 @@
 
 #![no_std]
 #![no_main]
+#![expect(
+    unsafe_code,
+    reason = "the linker starts from a function that takes pointers"
+)]
 
 use core::slice;
 
