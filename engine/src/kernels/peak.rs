@@ -9,6 +9,7 @@
 )]
 
 use super::Isa;
+#[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
 use super::isa::Kind;
 
 /// Multiplies codes and adds them up, in registers alone, with the instructions
@@ -16,24 +17,24 @@ use super::isa::Kind;
 /// Timing it gives the ceiling that no kernel can exceed. `None` for portable
 /// code, where compilers choose the instructions, and on microcontrollers.
 pub fn peak(isa: Isa, rounds: u32) -> Option<u64> {
-    let per_round = match isa.0 {
+    let per_round: Option<u64> = match isa.0 {
         // SAFETY: an `Isa` of this kind exists only if detection found the
         // features that the function is compiled for.
         #[cfg(target_arch = "x86_64")]
-        Kind::Avx2 => unsafe { super::x86::avx2::peak(rounds) },
+        Kind::Avx2 => Some(unsafe { super::x86::avx2::peak(rounds) }),
         // SAFETY: as above.
         #[cfg(target_arch = "x86_64")]
-        Kind::AvxVnni => unsafe { super::x86::avx_vnni::peak(rounds) },
+        Kind::AvxVnni => Some(unsafe { super::x86::avx_vnni::peak(rounds) }),
         // SAFETY: as above.
         #[cfg(target_arch = "x86_64")]
-        Kind::Avx512Vnni => unsafe { super::x86::avx512::peak(rounds) },
+        Kind::Avx512Vnni => Some(unsafe { super::x86::avx512::peak(rounds) }),
         // SAFETY: as above.
         #[cfg(target_arch = "aarch64")]
-        Kind::NeonDot => unsafe { super::aarch64::neon::peak(rounds) },
+        Kind::NeonDot => Some(unsafe { super::aarch64::neon::peak(rounds) }),
         // SAFETY: as above.
         #[cfg(target_arch = "aarch64")]
-        Kind::NeonI8mm => unsafe { super::aarch64::neon_i8mm::peak(rounds) },
-        _ => return None,
+        Kind::NeonI8mm => Some(unsafe { super::aarch64::neon_i8mm::peak(rounds) }),
+        _ => None,
     };
-    Some(u64::from(rounds) * per_round)
+    per_round.map(|count| u64::from(rounds) * count)
 }
