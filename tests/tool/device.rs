@@ -113,6 +113,29 @@ fn a_device_tells_tags_and_control_tokens_from_text_as_the_tool_does() {
     }
 }
 
+/// A model may have several ends of text; one of them may be known to
+/// `generation_config.json` alone.
+#[test]
+fn a_device_stops_at_every_end_of_text() {
+    let place = Place::new();
+    let other = "<|other|>";
+    let chain = Chain::new(&[]).special(&[other]);
+    let chain = chain.follow(&["x", "a", other, "b"]);
+    let chain = chain.follow(&["y", "c", END, "d"]);
+    let source = place.path("source");
+    chain.write(Path::new(&source));
+    let ends = serde_json::json!({"eos_token_id": [chain.id(END), chain.id(other)]});
+    let path = Path::new(&source).join("generation_config.json");
+    fs::write(path, ends.to_string()).unwrap();
+    succeed(&["pack", &source, "-o", &place.model(), "--context", "96"]);
+    for (prompt, answer) in [("x", "a"), ("y", "c")] {
+        let (port, _) = place.device();
+        let said = json(&["device", "chat", "--port", &port, "-p", prompt, "-n", "9"]);
+        assert_eq!(said["text"], answer, "{said}");
+        assert_eq!(said["stop"], "end_of_text", "{said}");
+    }
+}
+
 #[test]
 fn the_same_seed_gives_the_same_text_on_a_device() {
     let place = Place::new();
