@@ -57,7 +57,7 @@ fn packed_plan(blob: &Blob<'_>) -> Plan {
     Plan::new(blob.manifest(), PlanOptions::packed(blob.manifest())).unwrap()
 }
 
-/// One test, so that nothing else allocates meanwhile.
+/// One test, so that nothing else allocates at the same time.
 #[test]
 fn a_session_allocates_nothing_and_uses_what_was_planned() {
     for golden in golden_folders() {
@@ -109,7 +109,7 @@ fn a_session_allocates_nothing_and_uses_what_was_planned() {
     assert!(ALLOCATIONS.load(Ordering::SeqCst) > 0, "the counter counts");
 }
 
-/// Experts from storage, in one piece of memory of just the planned size.
+/// Experts from storage, in one piece of memory of exactly the planned size.
 fn stored_experts_allocate_nothing(file: &[u8], golden: &Golden) {
     let blob = Blob::open(file).unwrap();
     let options = PlanOptions {

@@ -1,4 +1,4 @@
-//! A board in QEMU, as whoever holds the other end of its serial line has it.
+//! A board in QEMU, seen from the other end of its serial line.
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::os::unix::net::{UnixListener, UnixStream};
@@ -171,7 +171,7 @@ fn read_log(frames: ChildStdout, program: &Program) -> Receiver<String> {
     let (sender, log) = channel();
     std::thread::spawn(move || {
         for line in lines.map_while(Result::ok) {
-            // Whoever does not listen any more has heard enough.
+            // A test that no longer listens has heard enough.
             let _ = sender.send(line);
         }
         let _ = reader.wait();

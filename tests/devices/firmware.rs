@@ -22,7 +22,7 @@ fn build(board: &str, model: &Path) -> Program {
     build_with_slots(board, model, 0)
 }
 
-/// With so many experts in memory, or 0 to read all of the model in place.
+/// With this many experts in memory, or 0 to read all of the model in place.
 fn build_with_slots(board: &str, model: &Path, expert_slots: u32) -> Program {
     Program::build(
         script("firmware/scripts/build")
@@ -79,7 +79,7 @@ fn microcontrollers_say_bit_for_bit_what_the_host_says() {
 }
 
 /// Serial flash on a board that has to read each expert before it can use it,
-/// and room for fewer than there are: the host's bits, and just the reads that
+/// and room for fewer than there are: the host's bits, and exactly the reads that
 /// the host makes with as much room.
 fn experts_come_from_serial_flash() {
     let board = BOARDS[0];
@@ -224,7 +224,7 @@ fn check_stack(device: &mut Board, what: &str) {
     });
 }
 
-/// Thousands of hurt requests and random bytes; then it answers as before.
+/// Thousands of damaged requests and random bytes; then it answers as before.
 fn survive_garbage(device: &mut Board) {
     let mut rng = Xoshiro256PlusPlus::seed_from_u64(9);
     let mut buffer = [0; MAX_FRAME];

@@ -96,10 +96,10 @@ impl Board {
         }
     }
 
-    /// Presses the button: whatever the board was doing, it starts anew.
+    /// Presses the button: whatever the board was doing, it restarts.
     fn reset(&mut self) {
         self.monitor.write_all(b"system_reset\n").unwrap();
-        // The monitor takes its time to hear that.
+        // The monitor takes a moment to react.
         std::thread::sleep(Duration::from_millis(500));
     }
 }
@@ -146,7 +146,7 @@ fn send(client: &mut Client, update: &Update) -> Result<bool, DeviceError> {
     client.upload(update, &|| false, |_| {})
 }
 
-/// The device refuses `update` for this reason; `old` goes on answering.
+/// The device refuses `update` for this reason; `old` keeps answering.
 fn refuses(client: &mut Client, update: &Update, reason: UpdateRefusal, old: &Model) {
     match send(client, update) {
         Err(DeviceError::Refused(Refusal::Update(found))) => assert_eq!(found, reason),

@@ -89,7 +89,7 @@ fn few_logits_decide() {
     }
 }
 
-/// What guesses are checked against: each token's most likely successor alone.
+/// What drafts are checked against: each token's most likely successor alone.
 #[test]
 fn rows_need_not_be_read() {
     let source = repository().join("tests/golden/tiny-v3");

@@ -8,7 +8,7 @@ use briquette_engine::cpu::{Plan, PlanOptions};
 use briquette_engine::quant::KvFormat;
 use briquette_tests::{Golden, Packed, kl_divergence, repository};
 
-/// One file a version and the golden checkpoint that it was made from, with
+/// One file per version and the golden checkpoint that it was made from, with
 /// `--weights q8 --kv q8 --context 64`; version 2 with `--kv q4`, version 3 with
 /// `--mtp`.
 const VERSIONS: [(&str, &str); 3] = [

@@ -1,4 +1,4 @@
-//! The engine with whole models: right numbers, the same bits from whatever does
+//! The engine with whole models: right numbers, the same bits whatever does
 //! the work, and files that are kept, damaged or read from storage.
 
 mod bad_briquettes;

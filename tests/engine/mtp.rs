@@ -1,5 +1,5 @@
-//! The layer for multi-token prediction: it guesses what the reference says, and
-//! guessing changes no result.
+//! The layer for multi-token prediction: it drafts what the reference drafts, and
+//! speculative decoding changes no result.
 
 use briquette::pack::WeightFormat;
 use briquette::run::Arena;
@@ -51,7 +51,7 @@ fn with_session<T: Team + Clone + Send, R>(
     result
 }
 
-/// The logits of the guess after each pair of neighbours in `ids`, which are
+/// The draft logits after each pair of neighbours in `ids`, which are
 /// taken in `step` at a time.
 fn draft_logits<T: Team + Clone + Send>(
     file: &[u8],
@@ -112,7 +112,7 @@ fn guesses_have_the_same_bits_for_any_threads_and_batch() {
     }
 }
 
-/// Greedy tokens and all logits on the way, with `guesses` tokens guessed ahead.
+/// Greedy tokens and all logits on the way, with `guesses` tokens drafted ahead.
 fn generate(file: &[u8], ids: &[u32], count: usize, guesses: usize) -> (Vec<u32>, Vec<u32>) {
     with_session(file, &Serial, 8, guesses > 0, |session| {
         let vocab = session.blob().manifest().config.vocab_size as usize;
@@ -158,7 +158,7 @@ fn guessing_changes_neither_tokens_nor_bits() {
     }
 }
 
-/// A layer that is broken makes bad guesses and nothing else; one that is not
+/// A layer that is broken makes bad drafts and nothing else; one that is not
 /// asked for is not read.
 #[test]
 fn a_poisoned_layer_changes_no_result() {
@@ -256,7 +256,7 @@ fn draft_if_bearable(blob: &Blob<'_>) {
     }
 }
 
-/// Guesses stop where the cache ends, and there is nothing to guess from before
+/// Drafts stop where the cache ends, and there is nothing to draft from before
 /// the first token.
 #[test]
 fn guesses_fit_the_cache() {
@@ -286,7 +286,7 @@ fn guesses_fit_the_cache() {
     assert!(matches!(full, EngineError::ContextFull { .. }));
 }
 
-/// Snapshots go from sessions that guess to those that do not, and back.
+/// Snapshots go from sessions that speculate to those that do not, and back.
 #[test]
 fn snapshots_suit_sessions_with_and_without_guesses() {
     let ids = &golden().prompts[1].ids;

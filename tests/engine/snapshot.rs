@@ -1,4 +1,4 @@
-//! Snapshots of a session's cache: a session wakes as if it had never slept.
+//! Snapshots of a session's cache: a restored session continues as if never interrupted.
 
 use briquette::pack::WeightFormat;
 use briquette_engine::quant::KvFormat;

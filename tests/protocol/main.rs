@@ -1,5 +1,5 @@
-//! Whatever arrives on its line, a device neither hangs nor falls over, and
-//! answers afterwards as before; nor does a host.
+//! Whatever arrives on its line, neither a device nor a host hangs or fails, and
+//! both answer afterwards as before.
 
 #![cfg(unix)]
 

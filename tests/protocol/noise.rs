@@ -1,10 +1,10 @@
-//! Requests and answers that are hurt on the way.
+//! Requests and answers that are damaged on the way.
 
 use briquette_protocol::{MAX_FRAME, Prompt, Request};
 use rand_xoshiro::Xoshiro256PlusPlus;
 use rand_xoshiro::rand_core::Rng;
 
-/// Requests that have been hurt.
+/// Damaged requests.
 pub struct Noise {
     pub rng: Xoshiro256PlusPlus,
     pub rounds: usize,
@@ -32,7 +32,7 @@ impl Noise {
             }
             // Longer than any frame may be.
             2 if self.rounds.is_multiple_of(8) => vec![1 + self.below(255) as u8; 2 * MAX_FRAME],
-            // A real request, hurt on the way.
+            // A real request, damaged on the way.
             3..14 => {
                 let mut frame = framed(&self.request());
                 self.hurt(&mut frame);

@@ -1,4 +1,4 @@
-//! A talk over a line, sound and hurt: nobody hangs or falls over.
+//! Talks over a sound line and over a damaged one: neither side hangs or fails.
 
 use std::io::Write as _;
 use std::os::unix::net::UnixStream;
@@ -44,7 +44,7 @@ fn a_hundred_thousand_hurt_requests_leave_a_device_as_it_was() {
     });
 }
 
-/// A device's side of a talk, hurt on the way: the host ends it in good time,
+/// A device's side of a talk, damaged on the way: the host ends it in good time,
 /// with an answer or an error.
 #[test]
 fn a_host_never_hangs_on_a_noisy_line() {

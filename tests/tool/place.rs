@@ -97,7 +97,7 @@ impl Place {
         self.path("model.briq")
     }
 
-    /// Somebody at the other end of a socket; they hear the first who calls.
+    /// A peer at the other end of a socket, who answers the first connection.
     pub fn peer(&self, life: impl FnOnce(UnixStream) + Send + 'static) -> (String, JoinHandle<()>) {
         let path = self.path("line");
         let _ = fs::remove_file(&path);

@@ -1,4 +1,4 @@
-//! Answers: sampled, guessed ahead, with experts in the file, from a kept prompt,
+//! Answers: sampled, speculated, with experts in the file, from a kept prompt,
 //! with a thought before them.
 
 use std::fs;
@@ -43,7 +43,7 @@ fn text_commands_work() {
 fn guesses_change_the_speed_and_not_the_answer() {
     let place = Workplace::new();
     let model = place.path("model.briq");
-    // It repeats itself, so guesses come true; sampled text they rarely do.
+    // It repeats itself, so drafts are accepted; of sampled text they rarely are.
     for sampling in [&["--temp", "0"][..], &["--temp", "0.7", "--top-k", "2"]] {
         let run = |draft: &str| {
             let all = ["run", &model, "--raw", "-p", "ab ab ab ab ab", "-n", "120"];
@@ -66,7 +66,7 @@ fn guesses_change_the_speed_and_not_the_answer() {
 }
 
 /// A golden checkpoint with a layer for multi-token prediction, given a tokenizer
-/// of one character a token.
+/// of one character per token.
 fn mtp_checkpoint(place: &Workplace) -> String {
     let folder = place.path("checkpoint");
     fs::create_dir(&folder).unwrap();

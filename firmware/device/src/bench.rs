@@ -39,7 +39,7 @@ impl<L: Read + ReadReady + Write, F: NorFlash> Device<'_, L, F> {
                 return Ok(Err(refusal(error)));
             }
             self.spent.decode += self.since(start, 1);
-            // The host sees that it goes on.
+            // The host sees progress.
             self.send(&Response::Token(token(place)))?;
             if self.is_stopped(frames)? {
                 return Ok(Ok(StopReason::Stopped));

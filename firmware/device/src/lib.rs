@@ -42,9 +42,9 @@ pub struct Board {
     pub firmware: &'static str,
     /// The target profile that it is built for.
     pub target: &'static str,
-    /// Ticks of a clock that never turns back.
+    /// Ticks of a monotonic clock.
     pub ticks: fn() -> u64,
-    /// Ticks in a second; 0 without a clock.
+    /// Ticks per second; 0 without a clock.
     pub ticks_per_second: u32,
     /// Measures the stack.
     pub stack: fn() -> Stack,
@@ -77,7 +77,7 @@ pub struct Device<'a, L, F = NoFlash> {
 pub enum End {
     /// The line has ended: it has something to read, and that is no byte.
     LineEnded,
-    /// The host wants the board to start anew.
+    /// The host wants the board to restart.
     Restart,
 }
 
@@ -172,8 +172,8 @@ impl<'a, L: Read + ReadReady + Write> Device<'a, L> {
 }
 
 impl<L: Read + ReadReady + Write, F: NorFlash> Device<'_, L, F> {
-    /// Answers requests until the line ends, or the host wants the board to start
-    /// anew. Framing errors, breaks and overruns are passed over: what they hurt
+    /// Answers requests until the line ends, or the host wants the board to
+    /// restart. Framing errors, breaks and overruns are skipped: what they damage
     /// is a frame, whose checksum tells.
     ///
     /// # Errors

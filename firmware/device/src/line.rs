@@ -60,8 +60,8 @@ impl<L: Read + ReadReady + Write, F: NorFlash> Device<'_, L, F> {
         byte
     }
 
-    /// Passes over an error of the line: what it has hurt is a frame, whose
-    /// checksum will tell. The first of a row is logged.
+    /// Skips an error of the line: what it has damaged is a frame, whose
+    /// checksum will tell. The first of a series is logged.
     ///
     /// # Errors
     /// This one, if the line does nothing but fail.

@@ -19,7 +19,7 @@ use embedded_io::{ErrorType, Read, ReadReady, Write};
 #[derive(Debug)]
 pub struct Polled<T: ErrorType> {
     driver: T,
-    /// What the driver has given and nobody has read; no byte at the line's end.
+    /// What the driver has given and has not been read yet; no byte at the line's end.
     given: Option<Result<Option<u8>, T::Error>>,
 }
 

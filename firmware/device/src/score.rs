@@ -10,7 +10,7 @@ use super::{Device, Outcome, refusal, send};
 
 impl<L: Read + ReadReady + Write, F: NorFlash> Device<'_, L, F> {
     /// Computes `ids` one after the other, tells a digest of each token's
-    /// logits, and goes on greedily.
+    /// logits, and continues greedily.
     pub(super) fn score(
         &mut self,
         ids: &[u32],

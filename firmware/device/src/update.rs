@@ -50,7 +50,7 @@ impl NorFlash for NoFlash {
 }
 
 impl<L: Read + ReadReady + Write, F: NorFlash> Device<'_, L, F> {
-    /// Answers a request about updates. Whether the device is to start anew?
+    /// Answers a request about updates. Returns whether to restart.
     pub(super) fn update(&mut self, request: &UpdateRequest<'_>) -> Result<bool, L::Error> {
         let done = match &mut self.slots {
             Some(slots) => update(slots, request),

@@ -92,8 +92,8 @@ impl Frames {
     }
 
     /// Takes a byte; returns the message, or what is wrong with it, when it
-    /// ends a frame. Empty frames are passed over: a zero byte may be sent at
-    /// any time to begin anew.
+    /// ends a frame. Empty frames are skipped: a zero byte may be sent at any
+    /// time to start over.
     pub fn push<'f, M: Message<'f>>(&'f mut self, byte: u8) -> Option<Result<M, FrameError>> {
         if byte != 0 {
             match self.bytes.get_mut(self.length) {
@@ -176,7 +176,7 @@ mod tests {
                 !receive(&mut frames, &hurt, &message).contains(&true),
                 "bit {bit}"
             );
-            // Cut or not: a zero byte begins anew.
+            // Cut or not: a zero byte starts over.
             receive(&mut frames, &[0], &message);
             assert_eq!(receive(&mut frames, &frame, &message), [true], "bit {bit}");
         }

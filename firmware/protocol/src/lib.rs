@@ -3,8 +3,8 @@
 //!
 //! A [`Request`] or [`Response`] is encoded with postcard, followed by its
 //! CRC-32, stuffed with COBS and ended by a zero byte ([`Frames`]). Whatever
-//! arrives, a receiver loses at most the frame that was hurt: the next zero
-//! byte begins anew.
+//! arrives, a receiver loses at most the damaged frame: the next zero byte
+//! starts over.
 
 #![no_std]
 #![forbid(unsafe_code)]

@@ -28,7 +28,7 @@ pub enum Request<'a> {
     #[serde(borrow)]
     Prompt(Prompt<'a>),
     /// Forget everything, compute these tokens, and say after each a digest of
-    /// the logits; then take so many of the most likely tokens.
+    /// the logits; then continue with the most likely tokens.
     Score {
         /// Token ids.
         ids: heapless::Vec<u32, MAX_IDS>,
@@ -170,7 +170,7 @@ pub struct Statistics {
     pub prefill: Work,
     /// Writing answers, the choice of each token included.
     pub decode: Work,
-    /// Ticks of the device's clock in a second; 0 if it has none.
+    /// Ticks of the device's clock per second; 0 if it has none.
     pub ticks_per_second: u32,
     /// Bytes of the arena in use: the high-water mark.
     pub arena_used: u64,

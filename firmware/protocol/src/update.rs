@@ -38,7 +38,7 @@ pub const MAX_PIECE: usize = 448;
 const MAGIC: [u8; 8] = *b"\x89BRUP\r\n\x1a";
 const LAYOUT_VERSION: u16 = 1;
 
-/// What a signature vouches for.
+/// What a signature covers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Metadata<'a> {
     /// Major version of the briquette's format.
@@ -86,7 +86,7 @@ impl<'a> Metadata<'a> {
             target: str::from_utf8(target).ok()?,
             sha256: field(bytes, 64)?,
         };
-        // One encoding only: whatever else differs is not understood.
+        // One encoding only: anything else is not understood.
         (metadata.encode().as_ref() == Some(bytes)).then_some(metadata)
     }
 }
@@ -116,7 +116,7 @@ pub enum UpdateRequest<'a> {
     },
     /// That was all: verify it, and try it at the next start.
     Finish,
-    /// Start anew.
+    /// Restart.
     Restart,
 }
 
@@ -129,7 +129,7 @@ pub enum UpdateResponse {
     Waiting(u32),
     /// The model is verified, and will be tried at the next start.
     Verified,
-    /// It starts anew; nothing more is heard until then.
+    /// It restarts; it answers nothing more until then.
     Restarting,
 }
 
@@ -157,7 +157,7 @@ pub enum Origin {
 }
 
 /// Why a device does not take an update, or not this piece of it. The model
-/// that was running goes on running.
+/// that was running keeps running.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
 #[non_exhaustive]
 pub enum UpdateRefusal {
@@ -281,7 +281,7 @@ mod tests {
     #[test]
     fn other_layouts_are_not_understood() {
         let bytes = METADATA.encode().unwrap();
-        // Magic, version, a byte behind the target's name, and the zeros.
+        // Magic, version, a byte after the target's name, and the zeros.
         for at in (0..10).chain([63]).chain(96..128) {
             let mut other = bytes;
             other[at] ^= 0x20;

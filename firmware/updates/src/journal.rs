@@ -116,9 +116,9 @@ pub struct Journal {
     /// What the last mark says.
     pub state: State,
     /// Whether the next reading might find another state: the last page was not
-    /// written to its end, or nothing behind it tells that it was.
+    /// written to its end, or nothing after it tells that it was.
     pub is_doubtful: bool,
-    /// First page behind which nothing is written.
+    /// First page from which on nothing is written.
     free: u32,
     end: u32,
 }
@@ -165,8 +165,8 @@ impl Journal {
         }
     }
 
-    /// Adds `mark` twice: the second copy tells whoever reads the first that it
-    /// was written to its end. A page that does not take it is left behind.
+    /// Adds `mark` twice: the second copy tells a reader of the first that it was
+    /// written to its end. A page that does not take it is skipped.
     pub fn append<F: NorFlash>(&mut self, flash: &mut F, mark: Mark) -> Result<(), UpdateRefusal> {
         let head = self.head.ok_or(UpdateRefusal::Flash)?;
         let mut copies = 0;

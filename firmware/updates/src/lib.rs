@@ -35,9 +35,9 @@
 //! | given up | yes | given up | no |
 //! | good | yes | good | yes |
 //!
-//! A page that was being written when the power failed may read now so and now
-//! so. So every mark is written twice: the first copy is certain as soon as
-//! anything lies behind it. Where a boot finds a last page that is torn or alone,
+//! A page that was being written when the power failed may read differently
+//! each time. So every mark is written twice: the first copy is certain as soon as
+//! anything follows it. Where a boot finds a last page that is torn or alone,
 //! it writes the state that it has read once more, and keeps to that. A torn mark
 //! may even read as erased: so what is given up is marked as well.
 //!
@@ -46,7 +46,7 @@
 //! [`ModelSlots::begin`] checks all that the metadata tell before the slot is
 //! erased, [`ModelSlots::write`] takes the briquette in pieces, in order, and
 //! [`ModelSlots::finish`] reads it back from flash before it marks it as verified.
-//! Then the device starts anew, [`ModelSlots::boot`] chooses the new model, and the
+//! Then the device restarts, [`ModelSlots::boot`] chooses the new model, and the
 //! first answer confirms it.
 
 #![no_std]

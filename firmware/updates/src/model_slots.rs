@@ -60,7 +60,7 @@ pub enum LayoutError {
     #[error("a slot does not start and end at a multiple of the flash's erase size and of 256")]
     Alignment,
     /// A slot lies outside of the flash.
-    #[error("a slot ends behind the flash's end")]
+    #[error("a slot ends past the end of the flash")]
     OutOfBounds,
     /// The slots share bytes.
     #[error("the slots overlap")]
@@ -321,7 +321,7 @@ impl<F: NorFlash> ModelSlots<F> {
     }
 }
 
-/// Bytes of whole pages behind the journal.
+/// Bytes of whole pages after the journal.
 fn room(place: &Range<u32>) -> u32 {
     let pages = (place.end - place.start - JOURNAL_LEN) / PAGE as u32;
     pages * PAGE as u32

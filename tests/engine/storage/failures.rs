@@ -12,8 +12,8 @@ use briquette_tests::{Golden, Packed, Run, repository};
 
 use super::{Recorder, bits, copy, extents, memory, plan, score, stored};
 
-/// Whatever read fails, the error says so, and then all goes on as if nothing
-/// had happened.
+/// Whichever read fails, the error says so, and then everything continues as if
+/// nothing had happened.
 #[test]
 fn a_failing_read_is_an_error_that_leaves_the_session_usable() {
     let golden = Golden::open(repository().join("tests/golden/tiny-v3"));

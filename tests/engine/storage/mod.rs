@@ -69,7 +69,7 @@ fn plan(blob: &Blob<'_>, slots: u32, batch: u32) -> Plan {
     Plan::new(blob.manifest(), options).unwrap()
 }
 
-/// Loads the model of `storage` into just the planned memory and hands a
+/// Loads the model of `storage` into exactly the planned memory and hands a
 /// session to `work`.
 fn stored<R>(
     storage: &mut Recorder,

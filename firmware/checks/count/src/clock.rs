@@ -57,7 +57,7 @@ impl Clock {
     }
 }
 
-/// Ticks that pass meanwhile.
+/// Ticks that pass during `work`.
 fn ticks(mut work: impl FnMut()) -> u64 {
     let before = systick::ticks();
     work();

@@ -11,7 +11,7 @@ pub enum TableError {
     /// There is no table.
     #[error("there is no table of log messages: the program was built without defmt, or stripped")]
     Missing,
-    /// Frames have no ends, so that one that is hurt would hurt all that follow.
+    /// Frames have no ends: a damaged one would damage all that follow.
     #[error("the program uses defmt's raw encoding; build it with the default, rzCOBS")]
     Raw,
 }
@@ -45,7 +45,7 @@ pub struct Log<'t>(Box<dyn StreamDecoder + Send + Sync + 't>);
 
 impl Log<'_> {
     /// Takes bytes, cut anywhere; returns the lines that they complete. Broken
-    /// frames are passed over.
+    /// frames are skipped.
     pub fn push(&mut self, bytes: &[u8]) -> Vec<String> {
         self.0.received(bytes);
         let mut lines = Vec::new();

@@ -1,5 +1,5 @@
-//! For build scripts: puts a briquette into a program, and reserves just the
-//! memory that it needs.
+//! For build scripts: puts a briquette into a program, and reserves exactly
+//! the memory that it needs.
 
 use std::path::{Path, PathBuf};
 use std::{env, fmt, fs};
@@ -14,8 +14,8 @@ use ed25519_dalek::pkcs8::DecodePublicKey;
 const MODEL: &str = "BRIQUETTE_MODEL";
 /// Its version, 0 if it is not set: updates must not be older.
 const VERSION: &str = "BRIQUETTE_MODEL_VERSION";
-/// Names the public key (PEM) of whoever may sign updates; without it the device
-/// takes none.
+/// Names the public key (PEM) that signatures of updates are verified with; without
+/// it the device takes none.
 const KEY: &str = "BRIQUETTE_UPDATE_KEY";
 
 /// Says how many experts are kept in memory, on boards that can read them from
@@ -101,12 +101,12 @@ fn write_program(slots: u32) {
          #[unsafe(link_section = \".model\")]\n\
          static MODEL: board_runtime::Aligned<[u8; {length}]> =\n    \
          board_runtime::Aligned(*include_bytes!({model:?}));\n\
-         /// Just the memory that it was planned to need.\n\
+         /// Exactly the memory that was planned.\n\
          static ARENA: board_runtime::ConstStaticCell<board_runtime::Arena<{planned}>> =\n    \
          board_runtime::ConstStaticCell::new(board_runtime::Arena::new());\n\
          const _: () = assert!(\n    \
          size_of::<board_runtime::Arena<{planned}>>() == {promised},\n    \
-         \"the arena is not what the briquette promises: pack it anew, with this version's tool\",\n\
+         \"the arena is not what the briquette promises: pack it again, with this version's tool\",\n\
          );\n",
         length = bytes.len(),
     );

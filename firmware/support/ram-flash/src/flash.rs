@@ -18,10 +18,10 @@ pub struct RamFlash {
 }
 
 impl RamFlash {
-    /// The flash of so many `bytes` at `base`.
+    /// The flash of `bytes` bytes at `base`.
     ///
     /// # Safety
-    /// There must be so much RAM, no Rust object may live in it, and there must
+    /// There must be that much RAM, no Rust object may live in it, and there must
     /// be one flash only.
     pub const unsafe fn new(base: usize, bytes: usize) -> Self {
         Self { base, bytes }

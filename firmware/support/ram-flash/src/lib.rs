@@ -19,7 +19,7 @@ const SLOT: u32 = 2 << 20;
 /// What a program asks of updates.
 #[derive(Debug, Clone, Copy)]
 pub struct Wanted {
-    /// The Ed25519 public key of whoever may sign them.
+    /// The Ed25519 public key that their signatures are verified with.
     pub key: [u8; 32],
     /// Version of the model in the program.
     pub version: u32,

@@ -1,5 +1,5 @@
 //! How a program ends: with a reason in its log, and in QEMU with a failure,
-//! on a board with a new start.
+//! on a board with a restart.
 
 #![expect(
     unsafe_code,
@@ -31,7 +31,7 @@ pub(crate) fn end() -> ! {
     restart()
 }
 
-/// Lets the board start anew.
+/// Restarts the board.
 pub(crate) fn restart() -> ! {
     // With RTT `defmt::flush` would wait until a probe has fetched everything: for
     // ever, if it was unplugged while it showed the log.
@@ -114,7 +114,7 @@ unsafe extern "C" fn report_fault(frame: *mut ExceptionFrame) {
     end()
 }
 
-/// An interrupt that nobody serves.
+/// An interrupt without a handler.
 #[exception]
 unsafe fn DefaultHandler(number: i16) -> ! {
     defmt::error!("unexpected interrupt {=i16}", number);

@@ -21,7 +21,7 @@ pub struct Refused;
 unsafe extern "C" {
     /// The one instruction that may fault.
     static guarded_load: u8;
-    /// Where it goes on if it does.
+    /// Where it continues if it does.
     static guarded_failed: u8;
 }
 
@@ -60,7 +60,7 @@ unsafe extern "C" fn load(address: *const u8) -> u32 {
     )
 }
 
-/// Lets a guarded load that has faulted go on; whether it was one.
+/// Lets a guarded load that has faulted continue; returns whether it was one.
 ///
 /// # Safety
 /// `frame` must be that of the fault, on the stack.

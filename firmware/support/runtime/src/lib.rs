@@ -29,7 +29,7 @@ pub use briquette_engine::{Aligned, Arena};
 pub use static_cell::ConstStaticCell;
 
 /// Defines what the build script has planned: `MODEL`, the briquette, and
-/// `ARENA`, just the memory that it needs.
+/// `ARENA`, exactly the memory that it needs.
 #[macro_export]
 macro_rules! model {
     () => {
@@ -59,8 +59,8 @@ pub fn serve_with_updates<L: Read + ReadReady + Write, F: NorFlash>(
     run(device.map(|device| device.with_updates(slots)))
 }
 
-/// As [`serve`], with a model in flash that is not mapped, and so many of its
-/// experts in memory.
+/// As [`serve`], with a model in flash that is not mapped, and `expert_slots` of
+/// its experts in memory.
 pub fn serve_stored<L: Read + ReadReady + Write>(
     storage: &mut dyn BlockStorage,
     expert_slots: u32,
@@ -83,7 +83,7 @@ fn run<L: Read + ReadReady + Write, F: NorFlash>(
     match device {
         Ok(mut device) => match device.serve() {
             Ok(End::Restart) => {
-                defmt::info!("starting anew");
+                defmt::info!("restarting");
                 end::restart();
             }
             Ok(End::LineEnded) => defmt::error!("the serial line has ended"),

@@ -62,7 +62,7 @@ pub fn signed(blob: Vec<u8>, key: &SigningKey, change: impl FnOnce(&mut Metadata
     }
 }
 
-/// Switches a device on that has (or lacks) a model in its program.
+/// Switches on a device that has (or lacks) a model in its program.
 pub fn device_with<const WRITE: usize, const ERASE: usize>(
     flash: Nor<WRITE, ERASE>,
     factory: Option<u32>,
@@ -104,7 +104,7 @@ pub fn install<const WRITE: usize, const ERASE: usize>(
     update: &Update,
 ) -> Result<Option<Model>, UpdateRefusal> {
     device.boot();
-    // Whatever is on trial is good enough to be asked something.
+    // A model on trial is asked something.
     device.confirm()?;
     upload(device, update)?;
     let model = device.boot();

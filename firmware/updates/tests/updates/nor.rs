@@ -63,7 +63,7 @@ pub struct Nor<const WRITE: usize, const ERASE: usize> {
 }
 
 impl<const WRITE: usize, const ERASE: usize> Nor<WRITE, ERASE> {
-    /// An erased flash of so many bytes.
+    /// An erased flash of this many bytes.
     pub fn new(bytes: usize) -> Self {
         Self {
             bytes: vec![0xff; bytes],

@@ -14,7 +14,7 @@ enum Step {
     Finish,
     Confirm,
     Restart,
-    /// The power fails after so many operations.
+    /// The power fails after this many operations.
     Cut(usize, Tear),
 }
 

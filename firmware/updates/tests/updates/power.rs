@@ -109,7 +109,7 @@ fn flash_that_reads_now_so_and_now_so_takes_the_update_again() {
     }
 }
 
-/// Whatever a torn page reads as, a device keeps to what it has found once.
+/// Whatever a torn page reads as, a device keeps to what it found first.
 #[test]
 fn a_journal_that_reads_differently_twice_is_settled_by_the_first_reading() {
     let [old, new] = [update(1, 1_100), update(2, 1_800)];
@@ -186,7 +186,7 @@ fn a_device_that_fails_at_each_start_of_a_trial_falls_back() {
     });
     uploaded.unwrap();
     // The mark of the trial never gets written as a whole, and each attempt
-    // spoils a page; 13 are free behind the head and the first two marks.
+    // spoils a page; 13 are free after the head and the first two marks.
     for _ in 0..13 {
         let (torn, model) = powered(flash, Some((0, Tear::Scattered)), |device| device.boot());
         assert!(torn.is_dead() && model.is_none());

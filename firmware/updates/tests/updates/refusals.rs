@@ -10,7 +10,7 @@ use super::device::{
 };
 use super::nor::Nor;
 
-/// A device that runs version 2, with version 1 behind it.
+/// A device that runs version 2, with version 1 to fall back to.
 fn device() -> (Device, Update) {
     let [older, old] = [update(1, 3_000), update(2, 5_000)];
     let mut device = device_with(installed(SLOT, &[&older, &old]), None);
