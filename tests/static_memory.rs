@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use briquette::pack::WeightFormat;
 use briquette::run::Arena;
 use briquette_engine::blob::Blob;
-use briquette_engine::cpu::{ArenaLine, Plan, PlanOptions, Serial};
+use briquette_engine::cpu::{ArenaLine, Serial};
 use briquette_engine::quant::KvFormat;
 use briquette_engine::storage::{BlockStorage, ReadFailed, load};
 use briquette_engine::text::{
@@ -14,6 +14,7 @@ use briquette_engine::text::{
     TagStream, Tokenizer,
 };
 use briquette_engine::{EngineError, Isa, Session};
+use briquette_engine::{Plan, PlanOptions};
 use briquette_tests::{Golden, Packed, golden_folders, repository};
 
 /// Counts every allocation of the process.

@@ -8,13 +8,13 @@
 use std::error::Error;
 use std::io::Write;
 
-use briquette_engine::Session;
 use briquette_engine::blob::Blob;
-use briquette_engine::cpu::{ArenaLine, Plan, PlanOptions, Threads};
+use briquette_engine::cpu::{ArenaLine, Threads};
 use briquette_engine::kernels::Isa;
 use briquette_engine::text::{
     Part, Sampler, SamplerOptions, Scratch, SingleTurn, TagRules, TagStream, Tokenizer,
 };
+use briquette_engine::{Plan, PlanOptions, Session};
 use bytemuck::Zeroable;
 
 fn main() -> Result<(), Box<dyn Error>> {

@@ -9,8 +9,8 @@
 use std::error::Error;
 
 use briquette_engine::blob::Blob;
-use briquette_engine::cpu::{ArenaLine, Plan, PlanOptions, Serial};
-use briquette_engine::{Isa, Session, logits_digest};
+use briquette_engine::cpu::{ArenaLine, Serial};
+use briquette_engine::{Isa, Plan, PlanOptions, Session, logits_digest};
 use bytemuck::Zeroable;
 
 fn main() -> Result<(), Box<dyn Error>> {

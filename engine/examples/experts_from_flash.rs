@@ -15,11 +15,11 @@ use std::error::Error;
 use std::fs::File;
 use std::io::{Read, Seek, SeekFrom};
 
-use briquette_engine::Session;
-use briquette_engine::cpu::{ArenaLine, Plan, PlanOptions, Serial};
+use briquette_engine::cpu::{ArenaLine, Serial};
 use briquette_engine::kernels::Isa;
 use briquette_engine::storage::{BlockStorage, ReadFailed, load};
 use briquette_engine::text::sampler::most_likely;
+use briquette_engine::{Plan, PlanOptions, Session};
 use bytemuck::Zeroable;
 
 /// A file, read block by block.

@@ -12,8 +12,8 @@ use std::process::ExitCode;
 
 use briquette_engine::blob::Blob;
 use briquette_engine::burn::BurnSession;
-use briquette_engine::cpu::{ArenaLine, Plan, PlanOptions};
-use briquette_engine::{EngineError, Executor, Session, logits_digest};
+use briquette_engine::cpu::ArenaLine;
+use briquette_engine::{EngineError, Executor, Plan, PlanOptions, Session, logits_digest};
 use burn::backend::Flex;
 use bytemuck::Zeroable;
 

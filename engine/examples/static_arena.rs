@@ -36,11 +36,11 @@ fn main() {
 /// What would be the same with `#![no_std]`: it names nothing of `std`.
 mod firmware {
     use briquette_engine::blob::Blob;
-    use briquette_engine::cpu::{Plan, PlanOptions};
     use briquette_engine::text::{
         Sampler, SamplerError, SamplerOptions, Scratch, Tokenizer, TokenizerError, Utf8Stream,
     };
     use briquette_engine::{EngineError, Session};
+    use briquette_engine::{Plan, PlanOptions};
 
     /// Bytes of a question, with the chat template's text around it.
     const QUESTION: usize = 256;

@@ -21,7 +21,7 @@ pub struct Aligned<T>(pub T);
 /// ```no_run
 /// // build.rs, with briquette-engine among the build-dependencies
 /// use briquette_engine::blob::Blob;
-/// use briquette_engine::cpu::{Plan, PlanOptions};
+/// use briquette_engine::{Plan, PlanOptions};
 ///
 /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
 /// let file = std::fs::read("model.briq")?;

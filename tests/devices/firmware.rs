@@ -4,9 +4,9 @@ use std::path::Path;
 
 use briquette::pack::WeightFormat;
 use briquette::run::{Arena, StoredFile};
-use briquette_engine::cpu::{Plan, PlanOptions, Serial};
+use briquette_engine::cpu::Serial;
 use briquette_engine::quant::KvFormat;
-use briquette_engine::{Isa, Session};
+use briquette_engine::{Isa, Plan, PlanOptions, Session};
 use briquette_protocol::{MAX_FRAME, Prompt, Request, Response, StopReason, Work, encode};
 use briquette_tests::{Packed, Run, digests, repository, script};
 use rand_xoshiro::Xoshiro256PlusPlus;

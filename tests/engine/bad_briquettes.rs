@@ -6,8 +6,8 @@ use briquette_engine::Session;
 use briquette_engine::blob::{
     Blob, BlobError, HEADER_LEN, Header, Manifest, Role, TensorRecord, trailer,
 };
-use briquette_engine::cpu::{Plan, PlanOptions};
 use briquette_engine::quant::KvFormat;
+use briquette_engine::{Plan, PlanOptions};
 use briquette_tests::{Golden, Packed, repository};
 use proptest::prelude::*;
 

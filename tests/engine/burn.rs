@@ -2,10 +2,9 @@
 //! executor on the processor.
 
 use briquette::pack::WeightFormat;
-use briquette_engine::EngineError;
 use briquette_engine::burn::DevicePlan;
-use briquette_engine::cpu::PlanOptions;
 use briquette_engine::quant::KvFormat;
+use briquette_engine::{EngineError, PlanOptions};
 use briquette_tests::burn::{compare_slots, compare_with_processor, compare_with_reference};
 use briquette_tests::{Packed, repository};
 use burn::backend::{Flex, NdArray};

@@ -3,12 +3,11 @@
 //! processor. Mesa's software Vulkan will do.
 
 use briquette::pack::WeightFormat;
-use briquette_engine::Executor;
 use briquette_engine::burn::cube::device_memory;
 use briquette_engine::burn::{BurnSession, DevicePlan};
-use briquette_engine::cpu::PlanOptions;
 use briquette_engine::quant::KvFormat;
 use briquette_engine::text::{Sampler, SamplerOptions};
+use briquette_engine::{Executor, PlanOptions};
 use briquette_tests::burn::{compare_slots, compare_with_processor, compare_with_reference};
 use briquette_tests::{Packed, most_likely, repository};
 use burn::backend::Wgpu;

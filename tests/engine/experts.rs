@@ -3,10 +3,9 @@
 use briquette::measure::touched_weight_bytes;
 use briquette::pack::WeightFormat;
 use briquette::run::Arena;
-use briquette_engine::Session;
 use briquette_engine::blob::{Blob, Role, TensorRecord};
-use briquette_engine::cpu::{Plan, PlanOptions};
 use briquette_engine::quant::KvFormat;
+use briquette_engine::{Plan, PlanOptions, Session};
 use briquette_tests::{Packed, golden_folders};
 
 /// A copy at an address that suits `f32`.

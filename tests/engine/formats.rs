@@ -2,10 +2,9 @@
 
 use briquette::pack::WeightFormat;
 use briquette::run::BriqFile;
-use briquette_engine::Session;
 use briquette_engine::blob::{Blob, BlobError, MAJOR_VERSION, MINOR_VERSION};
-use briquette_engine::cpu::{Plan, PlanOptions};
 use briquette_engine::quant::KvFormat;
+use briquette_engine::{Plan, PlanOptions, Session};
 use briquette_tests::{Golden, Packed, kl_divergence, repository};
 
 /// One file per version and the golden checkpoint that it was made from, with

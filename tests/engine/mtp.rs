@@ -4,10 +4,10 @@
 use briquette::pack::WeightFormat;
 use briquette::run::Arena;
 use briquette_engine::blob::{Blob, BlobError, HEADER_LEN, Header, Role, TensorRecord};
-use briquette_engine::cpu::{Plan, PlanOptions, Serial, Team, Threads};
+use briquette_engine::cpu::{Serial, Team, Threads};
 use briquette_engine::quant::KvFormat;
 use briquette_engine::snapshot::SnapshotError;
-use briquette_engine::{EngineError, Isa, Session};
+use briquette_engine::{EngineError, Isa, Plan, PlanOptions, Session};
 use briquette_tests::{Golden, Packed, largest_difference, most_likely, repository};
 use safetensors::SafeTensors;
 

@@ -8,8 +8,8 @@ use std::rc::Rc;
 use briquette::pack::WeightFormat;
 use briquette::run::Arena;
 use briquette_device::{Board, Device, End, Stack};
-use briquette_engine::cpu::{Plan, PlanOptions};
 use briquette_engine::quant::KvFormat;
+use briquette_engine::{Plan, PlanOptions};
 use briquette_protocol::{
     FrameError, Frames, Hello, MAX_FRAME, Memory, Prompt, Request, Response, VERSION, encode,
 };

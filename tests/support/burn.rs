@@ -3,11 +3,10 @@
 
 use briquette::pack::WeightFormat;
 use briquette::run::StoredFile;
-use briquette_engine::Executor;
 use briquette_engine::blob::Blob;
 use briquette_engine::burn::{BurnSession, DecoderBackend};
-use briquette_engine::cpu::PlanOptions;
 use briquette_engine::quant::KvFormat;
+use briquette_engine::{Executor, PlanOptions};
 
 use crate::{Golden, Packed, Run, golden_folders, largest_difference};
 

@@ -6,9 +6,9 @@ use std::path::Path;
 use briquette::checkpoint;
 use briquette::pack::{FormatChoice, PackOptions, WeightFormat, pack};
 use briquette::run::{Arena, BriqFile};
-use briquette_engine::cpu::{Plan, PlanOptions, Serial, Team};
+use briquette_engine::cpu::{Serial, Team};
 use briquette_engine::quant::KvFormat;
-use briquette_engine::{Isa, Session, logits_digest};
+use briquette_engine::{Isa, Plan, PlanOptions, Session, logits_digest};
 use tempfile::TempDir;
 
 /// A packed checkpoint in a temporary folder.

@@ -10,7 +10,7 @@ use std::time::Instant;
 
 use briquette::run::{Arena, BriqFile};
 use briquette_device::{Board, Device, Stack};
-use briquette_engine::cpu::{Plan, PlanOptions};
+use briquette_engine::{Plan, PlanOptions};
 use briquette_protocol::{
     Frames, Hello, MAX_FRAME, Memory, Part, Request, Response, Statistics, VERSION, encode,
 };

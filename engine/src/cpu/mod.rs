@@ -23,7 +23,6 @@ mod team;
 #[cfg(feature = "std")]
 mod threads;
 
-pub use crate::execute::{PlanOptions, StorageTraffic, Traffic};
 pub use arena::{ARENA_ALIGNMENT, ArenaLine};
 pub use plan::Plan;
 pub use session::Session;

@@ -2,7 +2,7 @@
 //!
 //! [`load`] reads everything but the experts into memory; a session reads these
 //! when tokens choose them, into the slots of its arena
-//! ([`PlanOptions::expert_slots`](crate::cpu::PlanOptions::expert_slots)).
+//! ([`PlanOptions::expert_slots`](crate::PlanOptions::expert_slots)).
 
 mod check;
 mod load;

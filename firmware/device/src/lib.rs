@@ -18,10 +18,10 @@ mod score;
 mod update;
 
 use briquette_engine::blob::Blob;
-use briquette_engine::cpu::{Plan, PlanOptions, Serial};
+use briquette_engine::cpu::Serial;
 use briquette_engine::storage::{BlockStorage, load};
 use briquette_engine::text::Tokenizer;
-use briquette_engine::{EngineError, Isa, Session};
+use briquette_engine::{EngineError, Isa, Plan, PlanOptions, Session};
 use briquette_protocol::{
     Frames, Hello, MAX_FRAME, Memory, Refusal, Request, Response, Statistics, StopReason, VERSION,
     encode,

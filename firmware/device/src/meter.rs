@@ -1,6 +1,6 @@
 //! What the model has cost so far.
 
-use briquette_engine::cpu::Traffic;
+use briquette_engine::Traffic;
 use briquette_protocol::Work;
 
 use super::Device;

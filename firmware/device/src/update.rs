@@ -4,7 +4,7 @@ use core::convert::Infallible;
 use core::ops::RangeInclusive;
 
 use briquette_engine::blob::{Blob, MAJOR_VERSIONS};
-use briquette_engine::cpu::{Plan, PlanOptions};
+use briquette_engine::{Plan, PlanOptions};
 use briquette_protocol::update::{Metadata, UpdateRefusal, UpdateRequest, UpdateResponse};
 use briquette_protocol::{Refusal, Response};
 use briquette_updates::ModelSlots;

@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
-use briquette_engine::cpu::StorageTraffic;
+use briquette_engine::StorageTraffic;
 use briquette_engine::snapshot::SnapshotError;
 use briquette_engine::text::{
     Candidates, Guide, GuideError, GuideOptions, Part, Sampler, SamplerError, TagRules, answer_room,

@@ -11,7 +11,7 @@
 use std::fmt;
 use std::str::FromStr;
 
-use briquette_engine::cpu::PlanOptions;
+use briquette_engine::PlanOptions;
 
 /// Where drafts come from, and how many tokens they have at most.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

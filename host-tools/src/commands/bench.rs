@@ -7,8 +7,7 @@ use std::path::PathBuf;
 use std::time::Instant;
 
 use briquette_engine::blob::Blob;
-use briquette_engine::cpu::{PlanOptions, Traffic};
-use briquette_engine::{Executor, Isa};
+use briquette_engine::{Executor, Isa, PlanOptions, Traffic};
 use serde_json::{Value, json};
 
 use super::execution::at_most_cores;

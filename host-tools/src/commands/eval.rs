@@ -4,9 +4,8 @@ use std::io::Write;
 use std::path::PathBuf;
 use std::time::Instant;
 
-use briquette_engine::Executor;
-use briquette_engine::cpu::PlanOptions;
 use briquette_engine::text::EncodeOptions;
+use briquette_engine::{Executor, PlanOptions};
 use serde_json::json;
 
 use super::{CommandError, OneSession, input, numbers};

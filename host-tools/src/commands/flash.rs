@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use briquette_engine::cpu::PlanOptions;
+use briquette_engine::PlanOptions;
 
 use super::CommandError;
 use super::device::{PatienceArgs, TalkArgs, talk};

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use briquette_engine::cpu::PlanOptions;
+use briquette_engine::PlanOptions;
 use safetensors::tensor::{Dtype, TensorView};
 
 use super::{CommandError, OneSession};

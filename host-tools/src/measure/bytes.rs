@@ -1,7 +1,7 @@
 //! Bytes and products of one token, counted from the tensor table.
 
+use briquette_engine::Traffic;
 use briquette_engine::blob::{Blob, ModelConfig, Role, TensorRecord};
-use briquette_engine::cpu::Traffic;
 
 /// Weight bytes that decoding one token reads, computed from the table: all
 /// matrices and norms once, `top_k` experts per layer, one row of the embedding.

@@ -1,9 +1,8 @@
 //! What a briquette is and what it costs.
 
-use briquette_engine::EngineError;
 use briquette_engine::blob::{Attention, Blob, Part, Scoring, TensorRecord};
-use briquette_engine::cpu::{Plan, PlanOptions};
 use briquette_engine::kv::RowLayout;
+use briquette_engine::{EngineError, Plan, PlanOptions};
 use serde_json::{Value, json};
 
 use super::{moe_layers, touched_weight_bytes};

@@ -3,7 +3,7 @@
 use std::fmt;
 
 use briquette_engine::blob::{ExpertSizes, ModelConfig};
-use briquette_engine::cpu::{Plan, PlanOptions};
+use briquette_engine::{Plan, PlanOptions};
 
 use super::Target;
 use crate::support::terminal::bytes;

@@ -1,6 +1,6 @@
 //! How a checkpoint is packed, and the defaults.
 
-use briquette_engine::cpu::PlanOptions;
+use briquette_engine::PlanOptions;
 use briquette_engine::quant::KvFormat;
 
 use super::{CacheFormat, FormatChoice, Target, WeightFormat};

@@ -1,7 +1,6 @@
 //! Where a model runs: the engine's executors, by name.
 
-use briquette_engine::EngineError;
-use briquette_engine::cpu::PlanOptions;
+use briquette_engine::{EngineError, PlanOptions};
 
 use super::LoadError;
 

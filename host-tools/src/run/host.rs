@@ -1,9 +1,8 @@
 //! A session on this machine: what runs it, and the memory that it borrows.
 
-use briquette_engine::Isa;
 use briquette_engine::blob::Blob;
-use briquette_engine::cpu::{Plan, PlanOptions, Threads};
-use briquette_engine::{Executor, Session};
+use briquette_engine::cpu::Threads;
+use briquette_engine::{Executor, Isa, Plan, PlanOptions, Session};
 
 use super::{Arena, Backend, ExecutorError, FileStorage};
 
@@ -12,7 +11,7 @@ use super::{Arena, Backend, ExecutorError, FileStorage};
 /// ```no_run
 /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
 /// use briquette::run::{Backend, BriqFile, Host};
-/// use briquette_engine::cpu::PlanOptions;
+/// use briquette_engine::PlanOptions;
 ///
 /// let file = BriqFile::open("model.briq".as_ref())?;
 /// let blob = file.blob()?;

@@ -5,10 +5,9 @@ use std::fs::File;
 use std::io::{Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 
-use briquette_engine::EngineError;
 use briquette_engine::blob::{Blob, BlobError};
-use briquette_engine::cpu::StorageTraffic;
 use briquette_engine::storage::{BlockStorage, ReadFailed, load};
+use briquette_engine::{EngineError, StorageTraffic};
 
 use crate::run::{Arena, BriqFile, LoadError, Pages};
 

@@ -4,10 +4,9 @@ use std::num::NonZeroUsize;
 use std::ops::ControlFlow;
 use std::path::Path;
 
-use briquette_engine::cpu::{Plan, PlanOptions};
 use briquette_engine::quant::KvFormat;
 use briquette_engine::text::{Guide, GuideOptions, Part, Sampler, SamplerOptions, TagRules};
-use briquette_engine::{EngineError, Session};
+use briquette_engine::{EngineError, Plan, PlanOptions, Session};
 
 use super::spread::spread;
 use crate::chat::{GenerateError, TextError, TextModel};

@@ -8,10 +8,10 @@ use std::collections::HashSet;
 use briquette::pack::WeightFormat;
 use briquette::run::Arena;
 use briquette_engine::blob::{Blob, Role, TensorRecord};
-use briquette_engine::cpu::{ArenaLine, Plan, PlanOptions, Serial};
+use briquette_engine::cpu::{ArenaLine, Serial};
 use briquette_engine::quant::KvFormat;
 use briquette_engine::storage::{BlockStorage, NorStorage, READ_UNIT, ReadFailed, load};
-use briquette_engine::{EngineError, Isa, Session};
+use briquette_engine::{EngineError, Isa, Plan, PlanOptions, Session};
 use briquette_tests::{Golden, Packed, Run, golden_folders, repository};
 use embedded_storage::nor_flash::{ErrorType, NorFlashErrorKind, ReadNorFlash, check_read};
 

@@ -10,9 +10,8 @@
 
 use core::slice;
 
-use briquette_engine::Session;
 use briquette_engine::blob::Blob;
-use briquette_engine::cpu::{Plan, PlanOptions};
+use briquette_engine::{Plan, PlanOptions, Session};
 use briquette_engine::text::{
     Sampler, SamplerOptions, Scratch, Tokenizer, Utf8Stream, answer_room,
 };

@@ -4,9 +4,8 @@
 use std::path::{Path, PathBuf};
 use std::{env, fmt, fs};
 
-use briquette_engine::EngineError;
 use briquette_engine::blob::Blob;
-use briquette_engine::cpu::{Plan, PlanOptions};
+use briquette_engine::{EngineError, Plan, PlanOptions};
 use ed25519_dalek::VerifyingKey;
 use ed25519_dalek::pkcs8::DecodePublicKey;
 

@@ -5,7 +5,7 @@ mod smollm2;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
-use briquette_engine::cpu::PlanOptions;
+use briquette_engine::PlanOptions;
 use briquette_engine::text::{Part, Sampler, SamplerOptions};
 
 use super::CommandError;

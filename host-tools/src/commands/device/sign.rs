@@ -4,7 +4,7 @@ use std::ffi::OsStr;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
-use briquette_engine::cpu::PlanOptions;
+use briquette_engine::PlanOptions;
 
 use super::super::CommandError;
 use crate::device::signed::{Update, generate, read_secret};

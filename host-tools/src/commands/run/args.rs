@@ -2,8 +2,8 @@
 
 use std::path::PathBuf;
 
+use briquette_engine::PlanOptions;
 use briquette_engine::blob::Manifest;
-use briquette_engine::cpu::PlanOptions;
 use briquette_engine::text::{SamplerOptions, TagRules};
 
 use super::super::{CommandError, OneSession, numbers, warn_of_context};

@@ -10,8 +10,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use briquette_engine::blob::{Blob, Header};
-use briquette_engine::cpu::{Plan, PlanOptions};
-use briquette_engine::{EngineError, Session, logits_digest};
+use briquette_engine::{EngineError, Plan, PlanOptions, Session, logits_digest};
 use briquette_protocol::update::{MAX_TARGET, METADATA_LEN, Metadata, SIGNATURE_LEN};
 use ed25519_dalek::{Signer, SigningKey};
 use sha2::{Digest, Sha256};
