@@ -48,7 +48,7 @@ def block(reports):
     yield ""
     rounds = min(report["rounds"] for report in reports)
     yield f"Medians of {rounds} rounds (slowest … fastest) on {reports[0]['processor']}; ratios of medians. The limit is"
-    yield "arithmetic for prefill, read bandwidth for decode, as `briquette bench` measures them. Bits a weight:"
+    yield "arithmetic for prefill, read bandwidth for decode, as `briquette bench` measures them. Bits per weight:"
     yield "; ".join(bits(model, report) for model, report in pairs) + "."
 
 

@@ -37,7 +37,7 @@ def draw(report, checkpoint_bytes):
     picture.box(20, 44, 190, 92)
     picture.text(34, 70, "model.safetensors", "strong")
     picture.text(34, 92, kib(checkpoint_bytes))
-    picture.text(34, 114, "f32: 32 bits a weight", "quiet")
+    picture.text(34, 114, "f32: 32 bits per weight", "quiet")
     picture.arrow(210, 90, 300, 90)
     picture.text(255, 80, "pack", "middle")
 

@@ -257,7 +257,7 @@ fn hits_grow_with_the_slots_and_are_counted() {
         );
         assert_eq!(found.hits + found.misses, fetches);
         println!(
-            "sentry, {slots} of {count} experts in memory: {:.1} % hits, {} bytes a token read",
+            "sentry, {slots} of {count} experts in memory: {:.1} % hits, {} bytes read per token",
             100.0 * found.hits as f64 / fetches as f64,
             found.bytes / 64,
         );
