@@ -75,7 +75,9 @@ impl<T: Team> Session<'_, T> {
                 cache.rows_mut(layer, count).fill(0);
             }
             let layer_bytes = shape.row_bytes as usize * count;
-            for (layer, rows) in rows.chunks(layer_bytes.max(1)).enumerate() {
+            // A session that does not draft leaves out that layer's rows.
+            let layers = rows.chunks(layer_bytes.max(1)).take(cached_layers);
+            for (layer, rows) in layers.enumerate() {
                 let room = cache.rows_mut(layer, count);
                 if room.len() == rows.len() {
                     room.copy_from_slice(rows);
