@@ -1,9 +1,9 @@
 //! A random matrix times random vectors, in static memory.
 
-use briquette_engine::{Aligned, Isa};
 use briquette_engine::kernels::quantize::quantize;
 use briquette_engine::kernels::{Inputs, linear};
 use briquette_engine::quant::{GROUP, LANES, Matrix, NumberFormat};
+use briquette_engine::{Aligned, Isa};
 use rand_core::{Rng, SeedableRng};
 use rand_xoshiro::Xoshiro128PlusPlus;
 use static_cell::ConstStaticCell;

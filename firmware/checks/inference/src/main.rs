@@ -11,10 +11,10 @@
 use core::slice;
 
 use briquette_engine::blob::Blob;
-use briquette_engine::{Plan, PlanOptions, Session};
 use briquette_engine::text::{
     Sampler, SamplerOptions, Scratch, Tokenizer, Utf8Stream, answer_room,
 };
+use briquette_engine::{Plan, PlanOptions, Session};
 
 /// What the linker starts from. That the arguments are unknown keeps the
 /// compiler from computing anything beforehand.
