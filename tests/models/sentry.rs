@@ -40,9 +40,9 @@ fn mean(scores: impl Iterator<Item = f64>) -> f64 {
 #[test]
 fn four_bits_answer_as_well_as_thirty_two() {
     let exact = evaluate(WeightFormat::F32, KvFormat::F32, false);
-    let pressed = evaluate(WeightFormat::Q4, KvFormat::Q8, false);
-    for (exact, pressed) in exact.scores.iter().zip(&pressed.scores) {
-        let (a, b) = (exact.greedy_right, pressed.greedy_right);
+    let packed = evaluate(WeightFormat::Q4, KvFormat::Q8, false);
+    for (exact, packed) in exact.scores.iter().zip(&packed.scores) {
+        let (a, b) = (exact.greedy_right, packed.greedy_right);
         println!("{} sensors: greedy f32 {a:.3}, q4 {b:.3}", exact.sensors);
         let floor = if exact.sensors < 4 { 0.97 } else { 0.8 };
         assert!(b >= floor, "{} sensors: {b}", exact.sensors);
@@ -51,8 +51,8 @@ fn four_bits_answer_as_well_as_thirty_two() {
         |e: &Evaluation| mean(e.scores.iter().map(|s| s.greedy_right)),
         |e: &Evaluation| mean(e.scores.iter().map(|s| s.sampled_right)),
     ] {
-        let (exact, pressed) = (right(&exact), right(&pressed));
-        assert!(pressed > exact - 0.01, "{exact} {pressed}");
+        let (exact, packed) = (right(&exact), right(&packed));
+        assert!(packed > exact - 0.01, "{exact} {packed}");
     }
     let formed = mean(exact.scores.iter().map(|s| s.sampled_well_formed));
     assert!(formed >= 0.95, "{formed}");
