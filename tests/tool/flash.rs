@@ -221,5 +221,5 @@ fn boards_in_qemu_are_flashed_and_talked_with() {
     signal(&child, "-INT");
     assert_eq!(child.wait_with_output().unwrap().status.code(), Some(0));
     // The board has ended with it.
-    assert!(fail(&["device", "info", "--port", &port]).contains("nobody listens"));
+    assert!(fail(&["device", "info", "--port", &port]).contains("nothing listens"));
 }

@@ -22,14 +22,14 @@ fn a_port_with_nobody_is_explained() {
         "{error}"
     );
     let error = fail(&["device", "info", "--port", &format!("unix:{nowhere}")]);
-    assert!(error.contains("nobody listens"), "{error}");
+    assert!(error.contains("nothing listens"), "{error}");
     // A port that was just free.
     let free = std::net::TcpListener::bind("127.0.0.1:0")
         .unwrap()
         .local_addr()
         .unwrap();
     let error = fail(&["device", "info", "--port", &format!("tcp:{free}")]);
-    assert!(error.contains("nobody listens"), "{error}");
+    assert!(error.contains("nothing listens"), "{error}");
     let file = place.model();
     let error = fail(&["device", "info", "--port", &file]);
     assert!(error.contains("model.briq"), "{error}");

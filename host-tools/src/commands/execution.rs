@@ -69,7 +69,9 @@ pub(crate) fn warn_of_context(context: u32, trained: u32) {
 pub(crate) fn at_most_cores(threads: NonZeroUsize) -> NonZeroUsize {
     let cores = cores();
     if threads > cores {
-        tracing::warn!("--threads {threads}: this machine has {cores} cores, and so many are used");
+        tracing::warn!(
+            "--threads {threads}: this machine has {cores} cores, so {cores} threads are used"
+        );
     }
     threads.min(cores)
 }

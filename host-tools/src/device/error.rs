@@ -41,7 +41,7 @@ pub enum DeviceError {
     },
     /// Nothing is listening there.
     #[error(
-        "{port}: nobody listens there; start QEMU first: briquette flash MODEL.briq --target BOARD --listen {port}"
+        "{port}: nothing listens there; start QEMU first: briquette flash MODEL.briq --target BOARD --listen {port}"
     )]
     NobodyListens {
         /// The address.
