@@ -1,48 +1,10 @@
 //! Everything that Briquette stands on may be shipped with it: `deny.toml` says
 //! which licences, and why each exception is one.
 //!
-//! `cargo deny check` reads the same file and looks for known advisories and
-//! duplicates as well; this test needs neither the network nor a tool.
+//! `cargo deny check` reads the same file and looks for known advisories as well;
+//! this test needs neither the network nor a tool.
 
-use std::path::{Path, PathBuf};
-use std::process::Command;
-use std::{env, fs};
-
-use serde::Deserialize;
-
-/// The two workspaces: what runs on hosts, and programs for bare metal.
-const MANIFESTS: [&str; 2] = ["Cargo.toml", "firmware/Cargo.toml"];
-
-/// What this test reads of `deny.toml`.
-#[derive(Deserialize)]
-struct Policy {
-    licenses: Licences,
-}
-
-#[derive(Deserialize)]
-struct Licences {
-    allow: Vec<String>,
-    exceptions: Vec<Exception>,
-}
-
-#[derive(Deserialize)]
-struct Exception {
-    #[serde(rename = "crate")]
-    package: String,
-    allow: Vec<String>,
-}
-
-/// What this test reads of `cargo metadata`.
-#[derive(Deserialize)]
-struct Metadata {
-    packages: Vec<Package>,
-}
-
-#[derive(Deserialize)]
-struct Package {
-    name: String,
-    license: Option<String>,
-}
+use crate::policy::{Bans, Licences, MANIFESTS, Package, Policy, packages, policy};
 
 #[test]
 fn every_package_has_a_licence_that_is_allowed() {
@@ -75,6 +37,7 @@ fn every_exception_is_needed() {
                 allow: policy.licenses.allow.clone(),
                 exceptions: Vec::new(),
             },
+            bans: Bans::default(),
         };
         assert!(
             refusal(&plain, package).is_some(),
@@ -89,6 +52,7 @@ fn a_licence_that_is_not_allowed_is_refused() {
     let package = Package {
         name: "stranger".to_owned(),
         license: Some("MIT AND AGPL-3.0-only".to_owned()),
+        ..Package::default()
     };
     assert!(refusal(&policy(), &package).is_some());
     let unlicensed = Package {
@@ -121,32 +85,4 @@ fn refusal(policy: &Policy, package: &Package) -> Option<String> {
     };
     let fits = expression.evaluate(|wanted| allowed.iter().any(|own| own.satisfies(wanted)));
     (!fits).then(|| format!("{name}: {licence}"))
-}
-
-fn policy() -> Policy {
-    toml::from_str(&fs::read_to_string(root().join("deny.toml")).unwrap()).unwrap()
-}
-
-fn packages(manifest: &str) -> Vec<Package> {
-    let cargo = env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-    let output = Command::new(cargo)
-        .args([
-            "metadata",
-            "--format-version",
-            "1",
-            "--locked",
-            "--all-features",
-        ])
-        .arg("--manifest-path")
-        .arg(root().join(manifest))
-        .output()
-        .unwrap();
-    let message = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "cargo metadata: {message}");
-    let metadata: Metadata = serde_json::from_slice(&output.stdout).unwrap();
-    metadata.packages
-}
-
-fn root() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
 }
