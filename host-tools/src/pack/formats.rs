@@ -24,13 +24,7 @@ pub enum WeightFormat {
 impl WeightFormat {
     /// The name that people type and see.
     pub const fn name(self) -> &'static str {
-        match self {
-            Self::F32 => "f32",
-            Self::F16 => "f16",
-            Self::Q8 => "q8",
-            Self::Q4 => "q4",
-            Self::Q4a => "q4a",
-        }
+        number_format(self, None).name()
     }
 }
 
@@ -149,7 +143,8 @@ fn beside_four_bits(encoding: Option<Encoding>) -> WeightFormat {
     }
 }
 
-fn number_format(asked: WeightFormat, encoding: Option<Encoding>) -> NumberFormat {
+/// What is written where `asked` is asked for and the source is `encoding`.
+const fn number_format(asked: WeightFormat, encoding: Option<Encoding>) -> NumberFormat {
     match asked {
         WeightFormat::F32 => NumberFormat::F32,
         WeightFormat::F16 => NumberFormat::F16,
