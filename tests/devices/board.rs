@@ -2,13 +2,13 @@
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::os::unix::net::{UnixListener, UnixStream};
-use std::process::{Child, ChildStdout, Command, Stdio};
+use std::process::{Child, ChildStdout, Stdio};
 use std::sync::mpsc::{Receiver, channel};
 use std::time::Duration;
 
 use briquette_protocol::{Frames, MAX_FRAME, Part, Prompt, Request, Response, StopReason, encode};
 
-use crate::program::Program;
+use crate::program::{MISSING_QEMU, Program};
 
 /// A board in QEMU, at the other end of its serial line.
 pub struct Board {
@@ -26,18 +26,16 @@ impl Board {
         let folder = tempfile::tempdir().unwrap();
         let socket = folder.path().join("line");
         let listener = UnixListener::bind(&socket).unwrap();
-        let mut qemu = Command::new("qemu-system-arm")
-            .args(["-machine", board, "-display", "none", "-monitor", "none"])
+        let mut qemu = program
+            .emulator(board)
+            .args(["-monitor", "none"])
             .args(["-semihosting-config", "enable=on,target=native"])
             .arg("-chardev")
             .arg(format!("socket,id=line,path={}", socket.display()))
             .args(["-serial", "chardev:line"])
-            .arg("-kernel")
-            .arg(&program.elf)
-            .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .spawn()
-            .expect("install QEMU with: sudo apt-get install qemu-system-arm");
+            .expect(MISSING_QEMU);
         let (line, _) = listener.accept().unwrap();
         let log = read_log(qemu.stdout.take().unwrap(), program);
         let (sender, output) = channel();

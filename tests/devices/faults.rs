@@ -1,10 +1,10 @@
 //! Panics and faults of microcontrollers, in QEMU: the reason is in the log.
 
-use std::process::{Command, Stdio};
+use std::process::Stdio;
 
 use briquette_tests::{printed, script};
 
-use crate::program::Program;
+use crate::program::{MISSING_QEMU, Program};
 
 /// Boards in QEMU, and Rust's names of their cores.
 const M7: [&str; 2] = ["mps2-an500", "thumbv7em-none-eabihf"];
@@ -15,15 +15,13 @@ fn log([board, core]: [&str; 2], fault: &str) -> String {
     let program =
         Program::build(script("firmware/scripts/build").args(["faults", "/dev/null", core]));
     let arguments = format!("enable=on,target=native,arg=faults,arg={fault}");
-    let mut qemu = Command::new("qemu-system-arm")
-        .args(["-machine", board, "-display", "none", "-monitor", "none"])
+    let mut qemu = program
+        .emulator(board)
+        .args(["-monitor", "none"])
         .args(["-serial", "none", "-semihosting-config", &arguments])
-        .arg("-kernel")
-        .arg(&program.elf)
-        .stdin(Stdio::null())
         .stdout(Stdio::piped())
         .spawn()
-        .expect("install QEMU with: sudo apt-get install qemu-system-arm");
+        .expect(MISSING_QEMU);
     let frames = qemu.stdout.take().unwrap();
     let log = printed(program.log_reader().stdin(frames));
     assert_eq!(qemu.wait().unwrap().code(), Some(1));

@@ -11,6 +11,9 @@ use std::sync::{Mutex, MutexGuard, Once, PoisonError};
 use briquette_tests::{printed, repository, script};
 use tempfile::TempDir;
 
+/// What to do where there is no emulator.
+pub const MISSING_QEMU: &str = "install QEMU with: sudo apt-get install qemu-system-arm";
+
 static BUILDS: Mutex<()> = Mutex::new(());
 
 /// Keeps other tests from building until it is dropped.
@@ -38,6 +41,15 @@ impl Program {
             _folder: folder,
             elf,
         }
+    }
+
+    /// QEMU's machine `board` with this program in it, and no display.
+    pub fn emulator(&self, board: &str) -> Command {
+        let mut qemu = Command::new("qemu-system-arm");
+        qemu.args(["-machine", board, "-display", "none", "-kernel"])
+            .arg(&self.elf)
+            .stdin(Stdio::null());
+        qemu
     }
 
     /// What reads the program's log. It is built once, and then does not wait for

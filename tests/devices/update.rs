@@ -6,7 +6,7 @@ use std::cell::Cell;
 use std::io::Write;
 use std::os::unix::net::UnixStream;
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Stdio};
 use std::time::{Duration, Instant};
 
 use briquette::device::signed::{Update, generate, read_secret};
@@ -20,7 +20,7 @@ use briquette_tests::{Packed, Run, digests, repository, script};
 use ed25519_dalek::{Signer, SigningKey};
 use tempfile::TempDir;
 
-use crate::program::Program;
+use crate::program::{MISSING_QEMU, Program};
 
 const BOARDS: [&str; 2] = ["mps2-an500", "mps3-an547"];
 /// Version of the model in the program.
@@ -51,19 +51,16 @@ impl Board {
         let folder = tempfile::tempdir().unwrap();
         let socket = |name: &str| format!("unix:{}", folder.path().join(name).display());
         let server = "server=on,wait=off";
-        let qemu = Command::new("qemu-system-arm")
-            .args(["-machine", board, "-display", "none"])
+        let qemu = program
+            .emulator(board)
             .arg("-serial")
             .arg(format!("{},{server}", socket("line")))
             .arg("-monitor")
             .arg(format!("{},{server}", socket("monitor")))
             .args(["-semihosting-config", "enable=on,target=native"])
-            .arg("-kernel")
-            .arg(&program.elf)
-            .stdin(Stdio::null())
             .stdout(Stdio::null())
             .spawn()
-            .expect("install QEMU with: sudo apt-get install qemu-system-arm");
+            .expect(MISSING_QEMU);
         let start = Instant::now();
         let monitor = loop {
             match UnixStream::connect(folder.path().join("monitor")) {
