@@ -2,12 +2,16 @@
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::LazyLock;
 use std::{env, fs};
 
 use serde::Deserialize;
 
-/// The two workspaces: what runs on hosts, and programs for bare metal.
-pub const MANIFESTS: [&str; 2] = ["Cargo.toml", "firmware/Cargo.toml"];
+/// The workspace of what runs on hosts. Cargo is asked once for all tests.
+pub static HOSTS: LazyLock<Metadata> = LazyLock::new(|| metadata("Cargo.toml"));
+
+/// The workspace of programs for bare metal.
+pub static BARE_METAL: LazyLock<Metadata> = LazyLock::new(|| metadata("firmware/Cargo.toml"));
 
 /// What is read of `deny.toml`.
 #[derive(Deserialize)]
@@ -76,13 +80,8 @@ pub fn policy() -> Policy {
     toml::from_str(&fs::read_to_string(root().join("deny.toml")).unwrap()).unwrap()
 }
 
-/// All packages that the workspace may be built from.
-pub fn packages(manifest: &str) -> Vec<Package> {
-    metadata(manifest).packages
-}
-
 /// What cargo says of a workspace, with all features.
-pub fn metadata(manifest: &str) -> Metadata {
+fn metadata(manifest: &str) -> Metadata {
     let cargo = env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let output = Command::new(cargo)
         .args([
